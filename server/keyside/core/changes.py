@@ -1,0 +1,123 @@
+"""What one commit changes in a chat, and the numbered events that it becomes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from keyside.core.run import ENDED, Run
+from keyside.core.transcript import Delta, merge, read
+from keyside.protocol.base import iso
+from keyside.protocol.entities import Chat, Message, RunExecutor
+from keyside.protocol.entities import Run as RunView
+
+
+@dataclass(frozen=True)
+class Written:
+    """Lines of a run, from `index` on: what a `delta` event is made of."""
+
+    run: Run
+    index: int
+    lines: tuple[str, ...]
+    readings: tuple[object, ...] | None = field(default=None, compare=False, repr=False)
+    """What `read` made of the lines, where that is known already."""
+
+    @cached_property
+    def delta(self) -> Delta:
+        """What the lines add to the message."""
+        readings = map(read, self.lines) if self.readings is None else self.readings
+        return merge([reading for reading in readings if isinstance(reading, Delta)])
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Messages that are gone, and their runs with them."""
+
+    message_ids: tuple[str, ...]
+
+
+Change = Written | Message | Removed | Run | Chat
+"""One change; each becomes one event. A message, run or chat stands as it is after the change."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """One transaction: changes of one chat, in order, all or none."""
+
+    user_id: int
+    chat_id: int
+    at: float
+    changes: tuple[Change, ...]
+
+    @property
+    def only_lines(self) -> bool:
+        """Whether nothing but lines was added."""
+        return all(isinstance(change, Written) for change in self.changes)
+
+    @property
+    def ended(self) -> Iterator[Run]:
+        """The runs that end in this transaction; their lines become one row."""
+        return (change for change in self.changes if isinstance(change, Run) and change.state in ENDED)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A numbered change: one event of the chat's log."""
+
+    chat_id: int
+    seq: int
+    at: float
+    change: Change
+
+    @cached_property
+    def payload(self) -> dict[str, Any]:
+        """The event as viewers get it: a `ChatEvent` of the wire (V2)."""
+        head = {"chat_id": self.chat_id, "seq": self.seq, "at": iso(self.at)}
+        match self.change:
+            case Written():
+                return head | _delta(self.change)
+            case Message() as message:
+                return head | {"kind": "message", "message": message.model_dump()}
+            case Removed(message_ids):
+                return head | {"kind": "removed", "message_ids": list(message_ids)}
+            case Run() as run:
+                return head | {"kind": "run", "run": view(run).model_dump()}
+            case Chat() as chat:
+                return head | {"kind": "chat", "chat": chat.model_dump()}
+
+
+def _delta(written: Written) -> dict[str, Any]:
+    """A delta event without what was not added: it is made for every frame, so no model is built for it."""
+    delta = written.delta
+    found: dict[str, Any] = {"kind": "delta", "run_id": written.run.id, "message_id": written.run.message_id}
+    if delta.content:
+        found["content"] = delta.content
+    if delta.reasoning:
+        found["reasoning"] = delta.reasoning
+    if delta.tool_calls:
+        found["tool_calls"] = [call.model_dump() for call in delta.tool_calls]
+    if delta.images:
+        found["images"] = list(delta.images)
+    if delta.citations:
+        found["citations"] = [citation.model_dump() for citation in delta.citations]
+    return found
+
+
+def view(run: Run) -> RunView:
+    """A run as it is shown."""
+    seat = run.seat
+    return RunView(
+        id=run.id,
+        chat_id=run.chat_id,
+        message_id=run.message_id,
+        state=run.state.value,
+        attempt=run.attempt,
+        model=run.ask.model,
+        provider=(seat.provider if seat else None) or run.ask.provider,
+        executor=RunExecutor(id=seat.executor_id, name=seat.name, kind=seat.kind) if seat else None,
+        error=run.failure,
+        finish_reason=run.finish_reason,
+        created_at=iso(run.created_at),
+        started_at=iso(run.started_at) if run.started_at is not None else None,
+        ended_at=iso(run.ended_at) if run.ended_at is not None else None,
+    )

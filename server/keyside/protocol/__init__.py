@@ -1,0 +1,1 @@
+"""What crosses the wire: messages, events, errors and the providers that are known."""

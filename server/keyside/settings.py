@@ -1,0 +1,210 @@
+"""Everything that can be set, from the environment, from `.env`, or by an option of `keyside serve`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from keyside.web.origins import Origins, is_loopback, make_origin, origin_of, origins_of
+
+OPTIONS = (
+    "host",
+    "port",
+    "data_dir",
+    "public_url",
+    "auth",
+    "tls_cert",
+    "tls_key",
+    "browser",
+    "sync",
+    "log_level",
+)
+"""The settings that are options of `keyside serve` too."""
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class BadSettings(Exception):
+    """A setting has a value that it cannot have; the message is one sentence."""
+
+
+def default_data_dir() -> Path:
+    """Where the platform wants a user's data to be."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "keyside"
+    base = os.environ.get("XDG_DATA_HOME", "")
+    # The specification says that a relative path is to be ignored.
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share") / "keyside"
+
+
+class Settings(BaseSettings):
+    """The settings of one server. Times are in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KEYSIDE_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+    )
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="The address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes any free one.")
+    data_dir: Path = Field(
+        default_factory=default_data_dir,
+        description="The directory of the database; made if it is missing, for its owner's eyes only.",
+        json_schema_extra={"shown": "the user's data directory, such as `~/.local/share/keyside`"},
+    )
+    public_url: str | None = Field(
+        default=None,
+        description="The origin under which people reach the server, such as `https://chat.example.org`. "
+        "Host and Origin of every request must match it. Needed when `host` is not a loopback address.",
+        json_schema_extra={"shown": "the loopback address"},
+    )
+    auth: Literal["local", "off"] = Field(
+        default="local",
+        description="`local`: one account, signed in by one-time links. `off`: no sign-in; whoever reaches the "
+        "server is its owner, so it is allowed on loopback addresses only.",
+    )
+    tls_cert: Path | None = Field(
+        default=None, description="A certificate chain (PEM): the server speaks https itself."
+    )
+    tls_key: Path | None = Field(default=None, description="The private key of `tls_cert` (PEM).")
+    browser: bool = Field(
+        default=True, description="Whether `keyside serve` opens the browser, where there is a screen."
+    )
+    sync: Literal["full", "normal"] = Field(
+        default="full",
+        description="`full`: what was stored survives a power loss. `normal` is faster, and covers only the death "
+        "of the process.",
+    )
+    api_retention: Seconds = Field(
+        default=7 * 86400, description="How long a call of the OpenAI face that names no chat is kept."
+    )
+    callback_timeout: Seconds = Field(
+        default=10, description="How long an executor may take to answer the call of a run."
+    )
+    first_line_timeout: Seconds = Field(default=180, description="How long a model may take to begin its answer.")
+    idle_timeout: Seconds = Field(default=120, description="How long a connected executor may be silent in mid-answer.")
+    resume_grace: Seconds = Field(
+        default=60, description="How long a run waits for an executor that went away, before it is interrupted."
+    )
+    late_resume: Seconds = Field(
+        default=86400, description="How long an interrupted run can still be finished by its own executor."
+    )
+    queue_timeout: Seconds = Field(
+        default=86400, description="How long a run waits for an executor that has its model."
+    )
+    run_timeout: Seconds = Field(default=3600, description="How long an answer may take in all.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is logged, on standard error."
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return Path(os.path.abspath(path.expanduser()))
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, url: str | None) -> str | None:
+        return None if url is None else origin_of(url)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("KEYSIDE_TLS_CERT and KEYSIDE_TLS_KEY must be set together")
+        if self.auth == "off" and not (is_loopback(self.host) and self._public_is_loopback):
+            raise ValueError(
+                "KEYSIDE_AUTH=off lets in whoever reaches the server, so it needs a loopback KEYSIDE_HOST and "
+                "KEYSIDE_PUBLIC_URL, such as 127.0.0.1"
+            )
+        if not is_loopback(self.host) and self.public_url is None:
+            raise ValueError(
+                f"KEYSIDE_HOST={self.host} is reached from other machines: set KEYSIDE_PUBLIC_URL to the address "
+                "under which people open it"
+            )
+        return self
+
+    @property
+    def _public_is_loopback(self) -> bool:
+        return self.public_url is None or is_loopback(urlsplit(self.public_url).hostname or "")
+
+    @property
+    def tls(self) -> bool:
+        """Whether the server speaks https itself."""
+        return self.tls_cert is not None
+
+    @property
+    def url(self) -> str:
+        """The origin under which people reach the server."""
+        return self.public_url or make_origin("https" if self.tls else "http", self.host, self.port)
+
+    @property
+    def origins(self) -> Origins:
+        """Which hosts and origins are the server's own; `port` must be known by then, not 0."""
+        return origins_of(self.url, host=self.host, port=self.port, tls=self.tls)
+
+    @property
+    def warning(self) -> str | None:
+        """What is allowed, and yet better known."""
+        if self.url.startswith("https:") or self._public_is_loopback:
+            return None
+        return (
+            f"{self.url} is plain http: others on the way can read the chats and take over sign-ins, and browsers "
+            "keep keys in memory only. Use https (KEYSIDE_TLS_CERT, KEYSIDE_TLS_KEY, or a proxy)."
+        )
+
+    def make_data_dir(self) -> Path:
+        """The data directory, made if it is missing."""
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self.data_dir
+
+
+def load(**given: Any) -> Settings:
+    """The settings, with options that were given on the command line ahead of all else."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise BadSettings(_sentence(error)) from None
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return f"{message}."
+    name = str(first["loc"][0]).lower()
+    variable = f"KEYSIDE_{name.removeprefix('keyside_').upper()}"
+    if first["type"] == "value_error":
+        return f"{variable}: {message}."
+    return f"{variable} cannot be '{first['input']}': {message[:1].lower()}{message[1:]}."
+
+
+def settings_table() -> str:
+    """`docs/reference/settings.md`: every setting, its option, its default, and what it does."""
+    rows = "\n".join(_row(name) for name in Settings.model_fields)
+    return (
+        "# Settings\n\n"
+        "Generated by `keyside schema` from `server/keyside/settings.py`.\n\n"
+        "Each is read from the environment, or from a file `.env` in the directory in which `keyside` starts; an\n"
+        "option of `keyside serve` wins over both. Times are in seconds.\n\n"
+        f"| variable | option | default | what it does |\n|---|---|---|---|\n{rows}\n"
+    )
+
+
+def _row(name: str) -> str:
+    field = Settings.model_fields[name]
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    option = "--no-browser" if name == "browser" else "--" + name.replace("_", "-")
+    shown = extra.get("shown") or ("none" if field.default is None else f"`{_plain(field.default)}`")
+    return f"| `KEYSIDE_{name.upper()}` | {f'`{option}`' if name in OPTIONS else ''} | {shown} | {field.description} |"
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,104 @@
+"""The account store in memory, for tests and for a server that is to forget all."""
+
+from dataclasses import dataclass
+
+from keyside.services.account_store import StoredSignIn, StoredToken, User
+
+
+@dataclass
+class _Link:
+    user_id: int
+    expires_at: float
+
+
+class MemoryAccounts:
+    """`AccountStore` in dictionaries."""
+
+    def __init__(self) -> None:
+        self._users: dict[str, User] = {}
+        self._links: dict[str, _Link] = {}
+        self._sign_ins: dict[str, StoredSignIn] = {}
+        self._tokens: dict[str, StoredToken] = {}
+        self._values: dict[str, str] = {}
+
+    async def user(self, name: str, at: float) -> User:
+        """See the port."""
+        return self._users.setdefault(name, User(len(self._users) + 1, name))
+
+    async def add_link(self, code_hash: str, user_id: int, at: float, expires_at: float) -> None:
+        """See the port."""
+        self._links = {code: link for code, link in self._links.items() if link.expires_at > at}
+        self._links[code_hash] = _Link(user_id, expires_at)
+
+    async def spend_link(
+        self, code_hash: str, at: float, *, sign_in_id: str, agent: str, expires_at: float
+    ) -> StoredSignIn | None:
+        """See the port."""
+        link = self._links.pop(code_hash, None)
+        if link is None or link.expires_at <= at:
+            return None
+        made = StoredSignIn(sign_in_id, self._user(link.user_id), agent, at, expires_at)
+        self._sign_ins[sign_in_id] = made
+        return made
+
+    async def sign_in(self, sign_in_id: str, at: float) -> StoredSignIn | None:
+        """See the port."""
+        found = self._sign_ins.get(sign_in_id)
+        return found if found and found.expires_at > at else None
+
+    async def sign_ins(self, user_id: int, at: float) -> tuple[StoredSignIn, ...]:
+        """See the port."""
+        all_of_them = reversed(self._sign_ins.values())
+        return tuple(one for one in all_of_them if one.user.id == user_id and one.expires_at > at)
+
+    async def revoke_sign_in(self, user_id: int, sign_in_id: str, at: float) -> bool:
+        """See the port."""
+        found = await self.sign_in(sign_in_id, at)
+        if found is None or found.user.id != user_id:
+            return False
+        del self._sign_ins[sign_in_id]
+        return True
+
+    async def add_token(
+        self, user_id: int, token_id: str, name: str, token_hash: str, scopes: frozenset[str], at: float
+    ) -> StoredToken:
+        """See the port."""
+        made = StoredToken(token_id, self._user(user_id), name, scopes, at)
+        self._tokens[token_hash] = made
+        return made
+
+    async def token(self, token_hash: str) -> StoredToken | None:
+        """See the port."""
+        return self._tokens.get(token_hash)
+
+    async def tokens(self, user_id: int) -> tuple[StoredToken, ...]:
+        """See the port."""
+        return tuple(one for one in reversed(self._tokens.values()) if one.user.id == user_id)
+
+    async def revoke_token(self, user_id: int, token_id: str, at: float) -> bool:
+        """See the port."""
+        for token_hash, one in self._tokens.items():
+            if one.id == token_id and one.user.id == user_id:
+                del self._tokens[token_hash]
+                return True
+        return False
+
+    async def lapsed(self, credential_ids: frozenset[str], at: float) -> frozenset[str]:
+        """See the port."""
+        live = {one.id for one in self._sign_ins.values() if one.expires_at > at}
+        return credential_ids - live - {one.id for one in self._tokens.values()}
+
+    async def recall(self, key: str) -> str | None:
+        """See the port."""
+        return self._values.get(key)
+
+    async def remember(self, key: str, value: str) -> None:
+        """See the port."""
+        self._values[key] = value
+
+    async def remember_once(self, key: str, value: str) -> str:
+        """See the port."""
+        return self._values.setdefault(key, value)
+
+    def _user(self, user_id: int) -> User:
+        return next(user for user in self._users.values() if user.id == user_id)

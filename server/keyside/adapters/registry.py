@@ -1,0 +1,88 @@
+"""The executors that ever announced themselves: in SQL and in memory."""
+
+import asyncio
+
+from sqlmodel import Session, col, delete, select
+
+from keyside.adapters.database import Database
+from keyside.adapters.rows import connections_json, connections_of
+from keyside.adapters.tables import ExecutorRow
+from keyside.protocol.entities import ExecutorKind
+from keyside.services.ports import KnownExecutor
+
+
+class SqlRegistry:
+    """`Registry` in the executor table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def load(self) -> tuple[KnownExecutor, ...]:
+        """See `Registry`."""
+        return await asyncio.to_thread(self._load)
+
+    def _load(self) -> tuple[KnownExecutor, ...]:
+        with self._database.read() as session:
+            return tuple(_known(row) for row in session.exec(select(ExecutorRow)))
+
+    async def save(self, known: KnownExecutor) -> None:
+        """See `Registry`."""
+        await asyncio.to_thread(self._save, known)
+
+    def _save(self, known: KnownExecutor) -> None:
+        row = ExecutorRow(
+            user_id=known.user_id,
+            executor_id=known.executor_id,
+            secret_hash=known.secret_hash,
+            name=known.name,
+            kind=known.kind,
+            connections=connections_json(known.connections),
+            max_runs=known.max_runs,
+            last_active_at=known.last_active_at,
+        )
+        with self._database.write() as connection, Session(connection) as session:
+            session.merge(row)
+            session.flush()
+
+    async def forget(self, user_id: int, executor_id: str) -> None:
+        """See `Registry`."""
+        mine = (col(ExecutorRow.user_id) == user_id) & (col(ExecutorRow.executor_id) == executor_id)
+
+        def work() -> None:
+            with self._database.write() as connection:
+                connection.execute(delete(ExecutorRow).where(mine))
+
+        await asyncio.to_thread(work)
+
+
+def _known(row: ExecutorRow) -> KnownExecutor:
+    kind: ExecutorKind = row.kind  # type: ignore[assignment]
+    return KnownExecutor(
+        row.user_id,
+        row.executor_id,
+        row.secret_hash,
+        row.name,
+        kind,
+        connections_of(row.connections),
+        row.max_runs,
+        row.last_active_at,
+    )
+
+
+class MemoryRegistry:
+    """`Registry` in a dictionary."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str], KnownExecutor] = {}
+
+    async def load(self) -> tuple[KnownExecutor, ...]:
+        """See `Registry`."""
+        return tuple(self._known.values())
+
+    async def save(self, known: KnownExecutor) -> None:
+        """See `Registry`."""
+        self._known[known.user_id, known.executor_id] = known
+
+    async def forget(self, user_id: int, executor_id: str) -> None:
+        """See `Registry`."""
+        self._known.pop((user_id, executor_id), None)

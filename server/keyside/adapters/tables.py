@@ -1,0 +1,171 @@
+"""The tables, as SQLModel rows. Times are seconds since the epoch; JSON is kept as text."""
+
+from sqlalchemy import Index
+from sqlmodel import Field, SQLModel
+
+
+class UserRow(SQLModel, table=True):
+    """An account."""
+
+    __tablename__ = "user"
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(unique=True)
+    created_at: float
+
+
+class ChatRow(SQLModel, table=True):
+    """A chat. `seq` is its newest event that is not a delta; `floor` is the oldest that can be read after."""
+
+    __tablename__ = "chat"
+    __table_args__ = (
+        Index("chat_list", "user_id", "hidden", "updated_at", "id"),
+        {"sqlite_autoincrement": True},
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    user_id: int = Field(foreign_key="user.id")
+    title: str
+    head_id: str | None = None
+    model: str | None = None
+    hidden: bool = False
+    seq: int = 0
+    floor: int = 0
+    created_at: float
+    updated_at: float
+
+
+class MessageRow(SQLModel, table=True):
+    """A message. `n` is the order in which messages came; `extra` is JSON of the fields that are rarely set."""
+
+    __tablename__ = "message"
+    __table_args__ = (
+        Index("message_id", "user_id", "id", unique=True),
+        Index("message_chat", "chat_id", "n"),
+    )
+    n: int | None = Field(default=None, primary_key=True)
+    user_id: int = Field(foreign_key="user.id")
+    id: str
+    chat_id: int = Field(foreign_key="chat.id")
+    parent_id: str | None = None
+    role: str
+    content: str
+    reasoning: str = ""
+    status: str
+    run_id: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    extra: str = "{}"
+    created_at: str
+    updated_at: str
+
+
+class RunRow(SQLModel, table=True):
+    """A run; `body` is JSON of `core.run.Run`, of which the columns repeat what is searched for."""
+
+    __tablename__ = "run"
+    __table_args__ = (
+        Index("run_id", "user_id", "id", unique=True),
+        Index("run_chat", "chat_id"),
+        Index("run_message", "user_id", "message_id"),
+        Index("run_open", "open"),
+    )
+    n: int | None = Field(default=None, primary_key=True)
+    user_id: int = Field(foreign_key="user.id")
+    id: str
+    chat_id: int = Field(foreign_key="chat.id")
+    message_id: str
+    state: str
+    open: bool
+    """Whether it has not ended for good: an interrupted run can come back for a while (R4)."""
+    version: int
+    body: str
+
+
+class EventRow(SQLModel, table=True):
+    """An event that is not a delta: what changed is read from its own table, as it is now."""
+
+    __tablename__ = "event"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    chat_id: int = Field(foreign_key="chat.id", primary_key=True)
+    seq: int = Field(primary_key=True)
+    at: float
+    kind: str
+    ref: str
+    """The message's or run's id; a JSON list of ids for `removed`."""
+
+
+class JournalRow(SQLModel, table=True):
+    """The lines of one commit, of all runs that had some: append-only, compressed, never updated (D3)."""
+
+    __tablename__ = "journal"
+    id: int | None = Field(default=None, primary_key=True)
+    body: bytes
+
+
+class LinesRow(SQLModel, table=True):
+    """All lines of a run that has ended, and the events in which they came."""
+
+    __tablename__ = "lines"
+    __table_args__ = (Index("lines_chat", "chat_id", "last_seq"),)
+    run_n: int = Field(foreign_key="run.n", primary_key=True)
+    chat_id: int = Field(foreign_key="chat.id")
+    last_seq: int
+    body: bytes
+
+
+class ExecutorRow(SQLModel, table=True):
+    """A framed executor that announced itself once."""
+
+    __tablename__ = "executor"
+    user_id: int = Field(foreign_key="user.id", primary_key=True)
+    executor_id: str = Field(primary_key=True)
+    secret_hash: str
+    name: str
+    kind: str
+    connections: str
+    max_runs: int
+    last_active_at: float
+
+
+class LinkRow(SQLModel, table=True):
+    """A one-time sign-in link; only the hash of its code is kept."""
+
+    __tablename__ = "link"
+    code_hash: str = Field(primary_key=True)
+    user_id: int = Field(foreign_key="user.id")
+    expires_at: float
+    used_at: float | None = None
+
+
+class SignInRow(SQLModel, table=True):
+    """A browser that is signed in."""
+
+    __tablename__ = "signin"
+    id: str = Field(primary_key=True)
+    user_id: int = Field(foreign_key="user.id", index=True)
+    agent: str
+    created_at: float
+    expires_at: float
+    revoked_at: float | None = None
+
+
+class TokenRow(SQLModel, table=True):
+    """An API token; only its hash is kept."""
+
+    __tablename__ = "token"
+    id: str = Field(primary_key=True)
+    user_id: int = Field(foreign_key="user.id", index=True)
+    name: str
+    hash: str = Field(unique=True)
+    scopes: str
+    created_at: float
+    revoked_at: float | None = None
+
+
+class MetaRow(SQLModel, table=True):
+    """Values of the installation, such as the secret that signs cookies."""
+
+    __tablename__ = "meta"
+    key: str = Field(primary_key=True)
+    value: str

@@ -1,0 +1,165 @@
+"""Who is who: one-time links, signed-in browsers, API tokens, and the identity that each of them proves."""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from keyside.protocol.errors import KeysideError
+from keyside.services.account_store import AccountStore, StoredSignIn, StoredToken, User
+from keyside.services.attempts import Attempts
+from keyside.services.ports import Clock, Ids
+
+OWNER = "owner"
+LINK_SECONDS = 10 * 60
+SIGN_IN_SECONDS = 90 * 86400
+TOKEN_PREFIX = "ks_"  # noqa: S105
+
+TOKEN_SCOPES = frozenset({"api", "chats", "executor", "executor:shared"})
+SESSION_SCOPES = frozenset({"api", "chats", "executor", "account"})
+"""`account` (links, sign-ins, tokens) is for people: no token can have it, so none can make another."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who asks, what they may do, and by which credential: a sign-in's or a token's id, or none in `off` mode."""
+
+    user_id: int
+    name: str
+    scopes: frozenset[str]
+    kind: Literal["session", "token", "off"]
+    credential_id: str | None = None
+
+    def require(self, scope: str) -> None:
+        """Raises `forbidden` where the scope is missing."""
+        if scope not in self.scopes:
+            raise KeysideError("forbidden", f"This needs the scope '{scope}', which the token does not have.")
+
+
+@dataclass(frozen=True)
+class NewLink:
+    """A link's code, known only to whoever asked for it."""
+
+    code: str
+    expires_at: float
+
+
+class Accounts:
+    """Makes, checks and revokes credentials. Nothing that could be used to sign in is stored as it is."""
+
+    def __init__(self, store: AccountStore, clock: Clock, ids: Ids) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._attempts = Attempts(clock)
+        self._owner: User | None = None
+        self.on_revoked: list[Callable[[str], None]] = []
+        """Called with the credential's id as soon as this process revokes it, so that its sockets go (C7)."""
+
+    async def owner(self) -> User:
+        """The one account of `local` and `off` mode, made at the first start."""
+        if self._owner is None:
+            self._owner = await self._store.user(OWNER, self._clock.now())
+        return self._owner
+
+    async def anyone(self) -> Identity:
+        """Whoever asks in `off` mode: the owner, with all scopes."""
+        owner = await self.owner()
+        return Identity(owner.id, owner.name, SESSION_SCOPES | TOKEN_SCOPES, "off")
+
+    # --- links and sign-ins
+
+    async def new_link(self, user_id: int) -> NewLink:
+        """A code that signs in once, within ten minutes."""
+        code, now = secrets.token_urlsafe(24), self._clock.now()
+        await self._store.add_link(digest(code), user_id, now, now + LINK_SECONDS)
+        return NewLink(code, now + LINK_SECONDS)
+
+    async def redeem(self, code: str, agent: str, place: str) -> tuple[str, Identity]:
+        """Spends a code; returns the new sign-in's id. `place` is the client's address, for the rate limit."""
+        self._attempts.check(place)
+        now = self._clock.now()
+        signed_in = await self._store.spend_link(
+            digest(code), now, sign_in_id=self._ids.new(), agent=agent, expires_at=now + SIGN_IN_SECONDS
+        )
+        if signed_in is None:
+            self._attempts.failed(place)
+            raise KeysideError("link_invalid")
+        return signed_in.id, _session(signed_in)
+
+    async def by_signin(self, sign_in_id: str) -> Identity | None:
+        """Who is signed in under that id, if it still holds."""
+        found = await self._store.sign_in(sign_in_id, self._clock.now())
+        return _session(found) if found else None
+
+    async def sign_ins(self, user_id: int) -> tuple[StoredSignIn, ...]:
+        """The user's browsers, the newest first."""
+        return await self._store.sign_ins(user_id, self._clock.now())
+
+    async def revoke_sign_in(self, user_id: int, sign_in_id: str) -> None:
+        """Signs a browser out; raises `not_found` for one that is not the user's."""
+        self._revoked(sign_in_id, await self._store.revoke_sign_in(user_id, sign_in_id, self._clock.now()))
+
+    async def drop_lapsed(self, credential_ids: Iterable[str]) -> None:
+        """Has the sockets of credentials closed that another process revoked, or that are too old (C7)."""
+        held = frozenset(credential_ids)
+        if held:
+            for credential_id in await self._store.lapsed(held, self._clock.now()):
+                self._revoked(credential_id, True)
+
+    # --- tokens
+
+    async def new_token(self, user_id: int, name: str, scopes: Iterable[str]) -> tuple[StoredToken, str]:
+        """Makes a token; itself, the second of the two, is never seen again."""
+        wanted = frozenset(scopes)
+        if not wanted or not wanted <= TOKEN_SCOPES:
+            raise KeysideError("bad_request", f"A token's scopes are some of {', '.join(sorted(TOKEN_SCOPES))}.")
+        token, now = TOKEN_PREFIX + secrets.token_urlsafe(32), self._clock.now()
+        stored = await self._store.add_token(user_id, self._ids.new(), name, digest(token), wanted, now)
+        return stored, token
+
+    async def by_token(self, token: str) -> Identity | None:
+        """Whose token that is, if it still holds."""
+        found = await self._store.token(digest(token)) if token.startswith(TOKEN_PREFIX) else None
+        if found is None:
+            return None
+        return Identity(found.user.id, found.user.name, found.scopes, "token", found.id)
+
+    async def tokens(self, user_id: int) -> tuple[StoredToken, ...]:
+        """The user's tokens, the newest first."""
+        return await self._store.tokens(user_id)
+
+    async def revoke_token(self, user_id: int, token_id: str) -> None:
+        """Ends a token; raises `not_found` for one that is not the user's."""
+        self._revoked(token_id, await self._store.revoke_token(user_id, token_id, self._clock.now()))
+
+    # --- the installation
+
+    async def cookie_secret(self) -> str:
+        """What signs the cookies of this installation; made once."""
+        return await self._store.remember_once("cookie_secret", secrets.token_urlsafe(32))
+
+    async def remember_url(self, url: str) -> None:
+        """Keeps the address of the running server, so that `keyside link` knows it."""
+        await self._store.remember("url", url)
+
+    async def url(self) -> str | None:
+        """The address under which the server ran last."""
+        return await self._store.recall("url")
+
+    def _revoked(self, credential_id: str, was_there: bool) -> None:
+        if not was_there:
+            raise KeysideError("not_found")
+        for tell in self.on_revoked:
+            tell(credential_id)
+
+
+def digest(secret: str) -> str:
+    """What is stored of a code or token. They are long and random, so a fast hash is enough."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _session(signed_in: StoredSignIn) -> Identity:
+    user = signed_in.user
+    return Identity(user.id, user.name, SESSION_SCOPES, "session", signed_in.id)

@@ -1,0 +1,211 @@
+"""Opens each implementation of `ChatLog`, and writes runs into it as the services would."""
+
+import itertools
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+
+from keyside.adapters.accounts_sql import SqlAccounts
+from keyside.adapters.database import Database, database_of
+from keyside.adapters.log_memory import MemoryChatLog
+from keyside.adapters.log_sql import SqlChatLog
+from keyside.core.attempt import Seat
+from keyside.core.changes import Change, Changes, Entry, Written
+from keyside.core.inputs import Expire, Fail, Finish, Input, Lose, Offer, Return, Start
+from keyside.core.message import closed, written
+from keyside.core.run import Ask, Run, step
+from keyside.core.transcript import read, survey, transcribe
+from keyside.protocol.base import iso
+from keyside.protocol.entities import Chat, Message
+from keyside.services.ports import ChatLog
+from keyside.testing import text_line
+
+OWNER, OTHER = 1, 2
+LINES = tuple(map(text_line, ["Nothing", "is", "lost", "語🙂", "</think>"]))
+TEXT = "Nothingislost語🙂</think>"
+SEAT = Seat(key="1/desk", executor_id="desk", name="Desk", kind="browser", session_id="s1", model="m", provider="test")
+
+
+class MemoryShelf:
+    """A log in memory outlives its server: opening it again finds the same."""
+
+    def __init__(self) -> None:
+        self.log: ChatLog = MemoryChatLog()
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def reopen(self) -> ChatLog:
+        return self.log
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+
+class SqlShelf:
+    """A log in a file, with two accounts. `reopen` is what a new process finds there."""
+
+    def __init__(self, data_dir: Path, template: Path) -> None:
+        shutil.copy(template, data_dir / "keyside.db")
+        self._data_dir = data_dir
+        self.database: Database
+        self.log: ChatLog
+
+    async def open(self) -> None:
+        self.database = database_of(self._data_dir, sync="normal")
+        self._sql_log = SqlChatLog(self.database)
+        await self._sql_log.start()
+        self.log = self._sql_log
+
+    async def reopen(self) -> ChatLog:
+        await self.close()
+        await self.open()
+        return self.log
+
+    async def close(self) -> None:
+        await self._sql_log.close()
+        self.database.close()
+
+    def count(self, table: str) -> int:
+        """How many rows a table has."""
+        with self.database.write() as connection:
+            return int(connection.execute(sqlalchemy.text(f"SELECT count(*) FROM {table}")).scalar_one())
+
+
+Shelf = MemoryShelf | SqlShelf
+
+
+async def make_template(data_dir: Path) -> Path:
+    """A database with its tables and two accounts, to be copied for each test."""
+    database = database_of(data_dir, sync="normal")
+    database.migrate()
+    accounts = SqlAccounts(database)
+    assert (await accounts.user("owner", 0)).id == OWNER
+    assert (await accounts.user("other", 0)).id == OTHER
+    database.close()
+    return data_dir / "keyside.db"
+
+
+# --- writing ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Writer:
+    """Writes runs of one chat, by the transitions of `step`; each commit is a second after the one before."""
+
+    log: ChatLog
+    chat: Chat
+    user_id: int = OWNER
+    _seconds: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
+
+    async def commit(self, *changes: Change, at: float | None = None) -> tuple[Entry, ...]:
+        when = next(self._seconds) if at is None else at
+        return await self.log.commit(Changes(self.user_id, self.chat.id, when, changes))
+
+    def message(self, id: str, parent_id: str | None = None, content: str = "", **more: Any) -> Message:
+        fields: dict[str, Any] = {
+            "id": id,
+            "chat_id": self.chat.id,
+            "parent_id": parent_id,
+            "role": "user" if content else "assistant",
+            "content": content,
+            "status": "sent",
+            "created_at": iso(0),
+            "updated_at": iso(0),
+        }
+        return Message(**{**fields, **more})
+
+    def headed(self, head_id: str | None, **more: Any) -> Chat:
+        self.chat = self.chat.model_copy(update={"head_id": head_id, **more})
+        return self.chat
+
+    def run(self, id: str, message_id: str, **more: Any) -> Run:
+        return Run(
+            id=id,
+            user_id=self.user_id,
+            chat_id=self.chat.id,
+            message_id=message_id,
+            ask=Ask(model="test/m", params={"temperature": 0.5}),
+            created_at=10.5,
+            since=10.5,
+            **more,
+        )
+
+    async def ask(self, id: str = "r1", message_id: str | None = None, parent_id: str | None = None) -> Run:
+        """A queued run for a new message, at the chat's head."""
+        message_id = message_id or f"a-{id}"
+        run = self.run(id, message_id)
+        message = self.message(message_id, parent_id, status="streaming", run_id=id)
+        await self.commit(message, run, self.headed(message_id))
+        return run
+
+    async def feed(self, run: Run, *inputs: Input) -> Run:
+        """Takes a run through inputs, each in a transaction of its own."""
+        for input in inputs:
+            run, _ = step(run, input, 20.0)
+            await self.commit(run)
+        return run
+
+    async def offered(self, id: str = "r1", **more: Any) -> Run:
+        return await self.feed(await self.ask(id, **more), Offer(SEAT, f"c-{id}"))
+
+    async def started(self, id: str = "r1", **more: Any) -> Run:
+        return await self.feed(await self.offered(id, **more), Start(1))
+
+    async def write(self, run: Run, *lines: str) -> Run:
+        """One frame, as one `delta` event."""
+        after = grown(run, lines)
+        await self.commit(Written(after, run.expected, lines))
+        return after
+
+    async def end(self, run: Run, input: Input | None = None, *lines: str) -> Run:
+        """The run's end with its last lines, and its message with all its text, in one transaction."""
+        grown_run = grown(run, lines)
+        after, _ = step(grown_run, input or Finish("stop"), 30.0)
+        message = await self.log.message(self.user_id, run.message_id)
+        assert message is not None
+        draft = transcribe([*await self.log.lines(run), *lines])
+        changes: list[Change] = [Written(after, run.expected, lines)] if lines else []
+        await self.commit(*changes, closed(message, after, draft, 30.0), after)
+        return after
+
+    async def interrupt(self, run: Run) -> Run:
+        """Its executor went away and did not come back in time."""
+        return await self.end(await self.feed(run, Lose()), Expire("executor_lost"))
+
+    async def bring_back(self, run: Run) -> Run:
+        """The executor of an interrupted run is here again (R4)."""
+        after, _ = step(run, Return(run.attempt), 40.0)
+        message = await self.log.message(self.user_id, run.message_id)
+        assert message is not None
+        shown = written(message, after, transcribe(await self.log.lines(run)))
+        await self.commit(shown.model_copy(update={"status": "streaming", "error": None}), after)
+        return after
+
+
+def grown(run: Run, lines: Iterable[str]) -> Run:
+    """The run with these lines taken."""
+    lines = tuple(lines)
+    mark = survey(map(read, lines)) or run.mark
+    return replace(run, expected=run.expected + len(lines), mark=mark)
+
+
+async def new_writer(log: ChatLog, *, user_id: int = OWNER, title: str = "", at: float = 0, **more: Any) -> Writer:
+    """A new chat, and what writes it."""
+    return Writer(log, await log.new_chat(user_id, title, at, **more), user_id)
+
+
+async def payloads(log: ChatLog, chat_id: int, after: int = 0) -> list[dict[str, Any]]:
+    """The chat's events after `after`, as viewers get them."""
+    entries = await log.read(chat_id, after=after)
+    assert entries is not None
+    return [entry.payload for entry in entries]
+
+
+def failed(run: Run, failure: Any) -> Run:
+    """The run, failed."""
+    return step(run, Fail(failure), 30.0)[0]

@@ -1,0 +1,135 @@
+"""The contract of `AccountStore`, held by every implementation."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from keyside.adapters.accounts_memory import MemoryAccounts
+from keyside.adapters.accounts_sql import SqlAccounts
+from keyside.adapters.database import Database, database_of
+from keyside.services.account_store import AccountStore, StoredSignIn, StoredToken
+
+API = frozenset({"api"})
+
+
+def opened(data_dir: Path) -> Database:
+    database = database_of(data_dir, sync="normal")
+    database.migrate()
+    return database
+
+
+@pytest.fixture(params=["sql", "memory"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AccountStore]:
+    if request.param == "memory":
+        yield MemoryAccounts()
+        return
+    database = opened(tmp_path)
+    yield SqlAccounts(database)
+    database.close()
+
+
+async def spend(store: AccountStore, code: str, at: float, sign_in_id: str = "s1") -> StoredSignIn | None:
+    return await store.spend_link(code, at, sign_in_id=sign_in_id, agent="Firefox", expires_at=at + 100)
+
+
+async def test_an_account_is_made_once(store: AccountStore) -> None:
+    first, second = await asyncio.gather(store.user("owner", 1), store.user("owner", 2))
+    assert first == second == await store.user("owner", 3)
+    assert (await store.user("other", 4)).id != first.id
+
+
+async def test_a_link_signs_in_once(store: AccountStore) -> None:
+    owner = await store.user("owner", 0)
+    await store.add_link("hash", owner.id, 0, 600)
+    made = await spend(store, "hash", 10)
+    assert made == StoredSignIn("s1", owner, "Firefox", 10, 110)
+    assert await store.sign_in("s1", 11) == made
+    assert await spend(store, "hash", 12, "s2") is None
+    assert await store.sign_in("s2", 12) is None
+
+
+async def test_of_many_that_spend_a_link_at_once_one_gets_it(store: AccountStore) -> None:
+    owner = await store.user("owner", 0)
+    await store.add_link("hash", owner.id, 0, 600)
+    found = await asyncio.gather(*(spend(store, "hash", 1, f"s{n}") for n in range(8)))
+    assert sum(one is not None for one in found) == 1
+    assert len(await store.sign_ins(owner.id, 1)) == 1
+
+
+async def test_a_link_that_is_too_old_or_unknown_is_not_spent(store: AccountStore) -> None:
+    owner = await store.user("owner", 0)
+    await store.add_link("hash", owner.id, 0, 600)
+    assert await spend(store, "other", 1) is None
+    assert await spend(store, "hash", 600) is None
+
+
+async def test_making_a_link_forgets_those_that_are_too_old_and_no_other(store: AccountStore) -> None:
+    owner = await store.user("owner", 0)
+    await store.add_link("old", owner.id, 0, 600)
+    await store.add_link("younger", owner.id, 300, 900)
+    await store.add_link("new", owner.id, 700, 1300)
+    assert await spend(store, "younger", 701, "s1") is not None
+    assert await spend(store, "new", 702, "s2") is not None
+
+
+async def test_sign_ins_are_listed_newest_first_until_they_end(store: AccountStore) -> None:
+    owner = await store.user("owner", 0)
+    for at in (1, 2, 3):
+        await store.add_link(f"hash{at}", owner.id, at, 600)
+        await spend(store, f"hash{at}", at, f"s{at}")
+    assert [one.id for one in await store.sign_ins(owner.id, 4)] == ["s3", "s2", "s1"]
+    assert await store.revoke_sign_in(owner.id, "s2", 5)
+    assert [one.id for one in await store.sign_ins(owner.id, 101)] == ["s3"]
+    assert await store.sign_in("s2", 5) is None
+    assert await store.sign_in("s1", 101) is None
+
+
+async def test_a_sign_in_is_revoked_once_and_by_its_own_user_only(store: AccountStore) -> None:
+    owner, other = await store.user("owner", 0), await store.user("other", 0)
+    await store.add_link("hash", owner.id, 0, 600)
+    await spend(store, "hash", 1)
+    assert not await store.revoke_sign_in(other.id, "s1", 2)
+    assert not await store.revoke_sign_in(owner.id, "nobody", 2)
+    assert await store.sign_ins(other.id, 2) == ()
+    assert await store.revoke_sign_in(owner.id, "s1", 2)
+    assert not await store.revoke_sign_in(owner.id, "s1", 3)
+
+
+async def test_a_token_is_found_by_its_hash_until_it_is_revoked(store: AccountStore) -> None:
+    owner, other = await store.user("owner", 0), await store.user("other", 0)
+    made = await store.add_token(owner.id, "t1", "laptop", "hash1", frozenset({"api", "chats"}), 1)
+    newer = await store.add_token(owner.id, "t2", "laptop", "hash2", API, 2)
+    assert made == StoredToken("t1", owner, "laptop", frozenset({"api", "chats"}), 1)
+    assert await store.token("hash1") == made
+    assert await store.token("hash3") is None
+    assert await store.tokens(owner.id) == (newer, made)
+    assert await store.tokens(other.id) == ()
+    assert not await store.revoke_token(other.id, "t1", 3)
+    assert await store.revoke_token(owner.id, "t1", 3)
+    assert not await store.revoke_token(owner.id, "t1", 4)
+    assert await store.token("hash1") is None
+    assert await store.tokens(owner.id) == (newer,)
+
+
+async def test_a_value_is_kept_and_one_that_is_made_once_stays(store: AccountStore) -> None:
+    assert await store.recall("url") is None
+    await store.remember("url", "http://a")
+    await store.remember("url", "http://b")
+    assert await store.recall("url") == "http://b"
+    kept = await asyncio.gather(*(store.remember_once("secret", f"{n}") for n in range(8)))
+    assert len(set(kept)) == 1
+    assert await store.remember_once("secret", "later") == kept[0] == await store.recall("secret")
+
+
+async def test_what_one_process_makes_another_spends(tmp_path: Path) -> None:
+    server, command = opened(tmp_path), opened(tmp_path)
+    at_server, at_command = SqlAccounts(server), SqlAccounts(command)
+    owner = await at_command.user("owner", 0)
+    await at_command.add_link("hash", owner.id, 0, 600)
+    found = await asyncio.gather(*(spend(at, "hash", 1, f"s{n}") for n in range(4) for at in (at_server, at_command)))
+    assert sum(one is not None for one in found) == 1
+    assert await at_server.user("owner", 1) == owner
+    server.close()
+    command.close()

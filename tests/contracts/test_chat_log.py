@@ -1,0 +1,289 @@
+"""The contract of `ChatLog`, held by every implementation: what a commit does."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from keyside.core.changes import Change, Removed, Written
+from keyside.core.inputs import Offer, Start, Stop
+from keyside.core.run import State, step
+from keyside.core.transcript import transcribe
+from keyside.protocol.base import iso
+from keyside.services.ports import ChatLog, Conflict
+from keyside.testing import DONE, text_line
+from tests.contracts.logs import LINES, OTHER, OWNER, SEAT, Writer, grown, new_writer, payloads
+
+# --- numbering -------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("V2")
+async def test_events_are_numbered_from_1_without_gaps_whatever_they_are(chat_log: ChatLog, writer: Writer) -> None:
+    assert await chat_log.heads([writer.chat.id]) == {writer.chat.id: 0}
+    run = writer.run("r", "a")
+    first = await writer.commit(writer.message("u", content="hi"), writer.message("a", "u"), run, writer.headed("a"))
+    offered, _ = step(run, Offer(SEAT, "c"), 1)
+    started, _ = step(offered, Start(1), 1)
+    second = await writer.commit(offered, started)
+    third = await writer.commit(Written(started, 0, LINES[:2]))
+    fourth = await writer.commit(Removed(("a",)), writer.headed("u"))
+    entries = [*first, *second, *third, *fourth]
+    assert [entry.seq for entry in entries] == list(range(1, 10))
+    assert {entry.chat_id for entry in entries} == {writer.chat.id}
+    assert await chat_log.heads([writer.chat.id]) == {writer.chat.id: 9}
+
+
+@pytest.mark.rule("V2")
+async def test_each_chat_has_numbers_of_its_own(chat_log: ChatLog) -> None:
+    one, two = await new_writer(chat_log), await new_writer(chat_log)
+    assert [e.seq for e in await one.commit(one.message("u1", content="x"))] == [1]
+    assert [e.seq for e in await two.commit(two.message("u2", content="x"), two.headed("u2"))] == [1, 2]
+    assert [e.seq for e in await one.commit(one.headed("u1"))] == [2]
+    assert await chat_log.heads([one.chat.id, two.chat.id, 999]) == {one.chat.id: 2, two.chat.id: 2}
+    assert await chat_log.heads([]) == {}
+
+
+# --- all or nothing --------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("D1", "R1")
+@pytest.mark.parametrize("wrong", ["stale version", "future version", "lines known", "gap", "run id", "message id"])
+async def test_a_conflict_leaves_nothing_of_its_transaction(chat_log: ChatLog, writer: Writer, wrong: str) -> None:
+    elsewhere = await new_writer(chat_log)
+    await elsewhere.commit(elsewhere.message("taken", content="x"))
+    run = await writer.write(await writer.started(), *LINES[:2])
+    before = await payloads(chat_log, writer.chat.id)
+    ended, _ = step(run, Stop(), 9)
+    conflicts: dict[str, Change] = {
+        "stale version": replace(run, ask=replace(run.ask, model="other")),
+        "future version": replace(ended, version=ended.version + 1),
+        "lines known": Written(run, 1, LINES[1:3]),
+        "gap": Written(run, 3, LINES[3:4]),
+        "run id": writer.run("r1", "a-r1"),
+        "message id": writer.message("taken", content="y"),
+    }
+    fine: list[Change] = [writer.message("new", content="x"), Written(run, 2, LINES[2:3]), writer.run("r2", "new")]
+    for changes in ([*fine, conflicts[wrong]], [conflicts[wrong], *fine], [conflicts[wrong]]):
+        if wrong == "gap" and changes[0] is not conflicts[wrong]:
+            continue  # after these lines it would be none
+        with pytest.raises(Conflict):
+            await writer.commit(*changes)
+    assert await payloads(chat_log, writer.chat.id) == before
+    assert await chat_log.message(OWNER, "new") is None
+    assert await chat_log.run(OWNER, "r2") is None
+    assert await chat_log.run(OWNER, "r1") == replace(run, expected=0)
+    assert await chat_log.lines(run) == LINES[:2]
+    taken = await chat_log.message(OWNER, "taken")
+    assert taken is not None
+    assert taken.chat_id == elsewhere.chat.id
+    # And the log goes on as if nothing had been tried.
+    assert [entry.seq for entry in await writer.commit(*fine)] == [len(before) + n for n in (1, 2, 3)]
+
+
+@pytest.mark.rule("R1")
+async def test_of_two_that_change_a_run_at_once_one_is_refused(chat_log: ChatLog, writer: Writer) -> None:
+    run = await writer.ask()
+    offers = [step(run, Offer(SEAT, channel), 1)[0] for channel in ("c1", "c2")]
+    found = await asyncio.gather(*(writer.commit(offer) for offer in offers), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in found) == ["Conflict", "tuple"]
+    stored = await chat_log.run(OWNER, "r1")
+    assert stored is not None
+    assert (stored.state, stored.version) == (State.OFFERED, 1)
+
+
+@pytest.mark.rule("E5")
+async def test_several_frames_of_one_run_may_be_one_transaction(chat_log: ChatLog, writer: Writer) -> None:
+    run = await writer.started()
+    two = [Written(run, 0, LINES[:2]), Written(run, 2, LINES[2:4])]
+    await writer.commit(*two)
+    assert await chat_log.lines(run) == LINES[:4]
+    with pytest.raises(Conflict):
+        await writer.commit(Written(run, 4, LINES[:1]), Written(run, 4, LINES[:1]))
+    assert await chat_log.lines(run) == LINES[:4]
+
+
+@pytest.mark.rule("D1")
+async def test_a_chat_that_is_gone_takes_no_change(chat_log: ChatLog, writer: Writer) -> None:
+    run = await writer.started()
+    await chat_log.delete_chat(OWNER, writer.chat.id)
+    changes: list[Change] = [Written(run, 0, LINES[:1]), writer.message("m", content="x"), writer.headed(None)]
+    for change in changes:
+        with pytest.raises(Conflict):
+            await writer.commit(change)
+    with pytest.raises(Conflict):
+        await Writer(chat_log, writer.chat.model_copy(update={"id": 12345})).commit(writer.message("m", content="x"))
+
+
+@pytest.mark.rule("D3")
+async def test_a_change_that_fails_in_a_group_refuses_only_itself(chat_log: ChatLog) -> None:
+    writers = [await new_writer(chat_log) for _ in range(6)]
+    runs = [await writer.started(f"r{n}") for n, writer in enumerate(writers)]
+    first_lines = [2 if n == 3 else 0 for n in range(6)]
+    found = await asyncio.gather(
+        *(w.commit(Written(run, at, LINES[:2])) for w, run, at in zip(writers, runs, first_lines, strict=True)),
+        return_exceptions=True,
+    )
+    assert [isinstance(result, Conflict) for result in found] == [n == 3 for n in range(6)]
+    stored = [await chat_log.lines(run) for run in runs]
+    assert stored == [() if n == 3 else LINES[:2] for n in range(6)]
+    heads = await chat_log.heads([w.chat.id for w in writers])
+    assert list(heads.values()) == [5 if n == 3 else 6 for n in range(6)]
+
+
+@pytest.mark.rule("D2", "D3")
+async def test_of_many_runs_that_write_at_once_nothing_is_lost(chat_log: ChatLog) -> None:
+    writers = [await new_writer(chat_log) for _ in range(4)]
+    runs = [(w, await w.started(f"r{n}-{k}")) for n, w in enumerate(writers) for k in range(4)]
+
+    async def stream(writer: Writer, run_id: str) -> None:
+        run = next(run for _, run in runs if run.id == run_id)
+        for n in range(12):
+            run = await writer.write(run, text_line(f"{run_id}:{n} "))
+        await writer.end(run, None, DONE)
+
+    await asyncio.gather(*(stream(writer, run.id) for writer, run in runs))
+    for _, run in runs:
+        text = "".join(f"{run.id}:{n} " for n in range(12))
+        message = await chat_log.message(OWNER, run.message_id)
+        assert message is not None
+        assert message.content == text
+        lines = await chat_log.lines(run)
+        assert transcribe(lines).content == text
+        assert len(lines) == 13
+    for writer in writers:
+        events = await payloads(chat_log, writer.chat.id)
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        assert len(events) == 4 * (3 + 2 + 12 + 3)
+
+
+# --- deleting --------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("R9")
+async def test_a_deleted_chat_is_gone_with_all_that_belongs_to_it(chat_log: ChatLog, writer: Writer) -> None:
+    kept = await new_writer(chat_log)
+    kept_run = await kept.end(await kept.write(await kept.started("kept"), *LINES))
+    ended = await writer.end(await writer.write(await writer.started("r1"), *LINES))
+    running = await writer.write(await writer.started("r2"), *LINES)
+    id = writer.chat.id
+    await chat_log.delete_chat(OWNER, id)
+    assert await chat_log.chat(OWNER, id) is None
+    assert await chat_log.read(id, after=0) is None
+    assert await chat_log.view(id, limit=10) is None
+    assert await chat_log.messages(OWNER, id) == ()
+    assert await chat_log.heads([id]) == {}
+    for run in (ended, running):
+        assert await chat_log.run(OWNER, run.id) is None
+        assert await chat_log.message(OWNER, run.message_id) is None
+        assert await chat_log.lines(run) == ()
+    assert await chat_log.unfinished() == ()
+    assert await chat_log.lines(kept_run) == LINES
+    assert [chat.id for chat in (await chat_log.chats(OWNER, limit=9)).chats] == [kept.chat.id]
+    await chat_log.delete_chat(OWNER, id)
+
+
+@pytest.mark.rule("R9")
+async def test_the_id_of_a_deleted_chat_is_never_used_again(chat_log: ChatLog, writer: Writer) -> None:
+    await chat_log.delete_chat(OWNER, writer.chat.id)
+    assert (await chat_log.new_chat(OWNER, "", 0)).id > writer.chat.id
+
+
+@pytest.mark.rule("R9")
+async def test_removed_messages_are_gone_with_their_runs_and_lines(chat_log: ChatLog, writer: Writer) -> None:
+    await writer.commit(writer.message("u", content="hi"))
+    old = await writer.end(await writer.write(await writer.started("old", message_id="a1", parent_id="u"), *LINES))
+    run = await writer.write(await writer.started("new", message_id="a2", parent_id="u"), *LINES)
+    aborted, _ = step(run, Stop(), 50)
+    entries = await writer.commit(aborted, Removed(("a1", "a2")), writer.headed("u"))
+    assert [message.id for message in await chat_log.messages(OWNER, writer.chat.id)] == ["u"]
+    for gone in (old, run):
+        assert await chat_log.run(OWNER, gone.id) is None
+        assert await chat_log.lines(gone) == ()
+    assert await chat_log.unfinished() == ()
+    view = await chat_log.view(writer.chat.id, limit=9)
+    assert view is not None
+    assert ([message.id for message in view.messages], view.runs, view.seq) == (["u"], (), entries[-1].seq)
+
+
+@pytest.mark.rule("V3", "R9")
+@pytest.mark.parametrize("running", [True, False])
+async def test_a_removal_raises_the_floor_to_where_the_removed_lines_were(
+    chat_log: ChatLog, writer: Writer, running: bool
+) -> None:
+    await writer.commit(writer.message("u", content="hi"))
+    old = await writer.write(await writer.started("old", message_id="a1", parent_id="u"), *LINES)
+    floor = (await chat_log.heads([writer.chat.id]))[writer.chat.id]
+    if not running:
+        await writer.end(old)
+    going_on = await writer.write(await writer.started("new", message_id="a2", parent_id="u"), *LINES[:2])
+    changes: list[Change] = [step(old, Stop(), 50)[0]] if running else []
+    head = (await writer.commit(*changes, Removed(("a1",)), writer.headed("a2")))[-1].seq
+    await writer.write(going_on, *LINES[2:])
+    for after in range(floor):
+        assert await chat_log.read(writer.chat.id, after=after) is None
+    for after in range(floor, head + 2):
+        entries = await chat_log.read(writer.chat.id, after=after)
+        assert entries is not None
+        assert [entry.seq for entry in entries] == list(range(after + 1, head + 2))
+
+
+@pytest.mark.rule("R6")
+async def test_what_one_user_removes_under_an_id_stays_with_another_who_has_the_same_id(chat_log: ChatLog) -> None:
+    mine = await new_writer(chat_log)
+    theirs = await new_writer(chat_log, user_id=OTHER)
+    run = await mine.end(await mine.write(await mine.started("r", message_id="a"), *LINES[:2]))
+    other = await theirs.write(await theirs.started("r", message_id="a"), *LINES[2:4])
+    assert await chat_log.lines(run) == LINES[:2]
+    assert await chat_log.lines(other) == LINES[2:4]
+    await mine.commit(Removed(("a",)))
+    assert await chat_log.run(OWNER, "r") is None
+    assert await chat_log.run(OTHER, "r") is not None
+    assert await chat_log.lines(other) == LINES[2:4]
+
+
+@pytest.mark.rule("C2", "R6")
+async def test_another_user_sees_nothing_and_deletes_nothing(chat_log: ChatLog, writer: Writer) -> None:
+    run = await writer.end(await writer.write(await writer.started(), *LINES))
+    id = writer.chat.id
+    await chat_log.delete_chat(OTHER, id)
+    assert await chat_log.chat(OTHER, id) is None
+    assert (await chat_log.chats(OTHER, limit=9)).chats == ()
+    assert await chat_log.messages(OTHER, id) == ()
+    assert await chat_log.message(OTHER, run.message_id) is None
+    assert await chat_log.run(OTHER, run.id) is None
+    assert await chat_log.lines(replace(run, user_id=OTHER)) == ()
+    assert (await chat_log.chat(OWNER, id)) is not None
+    assert [message.id for message in await chat_log.messages(OWNER, id)] == [run.message_id]
+    assert await chat_log.lines(run) == LINES
+    assert len(await payloads(chat_log, id)) == 8
+
+
+# --- runs and messages -----------------------------------------------------------------------------
+
+
+async def test_a_run_and_its_message_come_back_as_they_were_stored(chat_log: ChatLog, writer: Writer) -> None:
+    prefix = writer.message("a", content="Once", reasoning="r", images=["/i"], error=None)
+    run = replace(writer.run("r", "a", prefix=prefix), tried=frozenset({"x@y"}))
+    await writer.commit(prefix, run)
+    assert await chat_log.run(OWNER, "r") == run
+    assert await chat_log.message(OWNER, "a") == prefix
+    changed = prefix.model_copy(update={"content": "Twice", "updated_at": iso(9)})
+    await writer.commit(changed)
+    assert await chat_log.message(OWNER, "a") == changed
+    assert await chat_log.messages(OWNER, writer.chat.id) == (changed,)
+
+
+async def test_lines_are_kept_in_order_through_many_frames(chat_log: ChatLog, writer: Writer) -> None:
+    run = await writer.started()
+    lines = [text_line(str(n)) for n in range(300)]
+    for n in range(0, 300, 2):
+        run = await writer.write(run, *lines[n : n + 2])
+        if n in (0, 100, 126, 128, 130, 298):
+            assert await chat_log.lines(run) == tuple(lines[: n + 2])
+    assert await chat_log.lines(await writer.end(run, None, DONE)) == (*lines, DONE)
+
+
+async def test_a_run_that_ends_without_lines_has_none(chat_log: ChatLog, writer: Writer) -> None:
+    stopped = await writer.end(await writer.ask(), Stop())
+    assert await chat_log.lines(stopped) == ()
+    assert grown(stopped, ()) == stopped

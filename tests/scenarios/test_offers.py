@@ -1,0 +1,161 @@
+"""An offer and its claim: taken, declined, unanswered, and given to the next executor."""
+
+from typing import Any
+
+import pytest
+
+from keyside.protocol import wire
+from keyside.protocol.commands import NewMessage
+from keyside.testing import MemoryServer, ScriptedExecutor, text_line
+from tests.scenarios.kit import (
+    ask_desk_first,
+    ended,
+    idle,
+    laptop,
+    offered,
+    refused,
+    run_of,
+    state_of,
+)
+
+rule = pytest.mark.rule
+
+
+def refuse(retryable: bool, message: str = "no") -> Any:
+    """A callback that turns an offer down."""
+    error = {"code": "executor_busy", "message": message, "retryable": retryable}
+    return lambda data: {"status": False, "run_id": data["run_id"], "attempt": data["attempt"], "error": error}
+
+
+@rule("E2")
+async def test_the_call_names_the_run_and_brings_the_request(server: MemoryServer, desk: ScriptedExecutor) -> None:
+    started, offer = await offered(server, desk, content="What is it?", params={"temperature": 0.5})
+    assert (offer.run_id, offer.attempt, offer.chat_id) == (started.run.id, 1, started.run.chat_id)
+    assert (offer.session_id, offer.message_id) == (desk.session_id, started.assistant_message.id)
+    assert offer.model == wire.ModelRef(id="m", provider="test", connection_id="c1")
+    assert offer.form_data == {
+        "model": "m",
+        "stream": True,
+        "temperature": 0.5,
+        "messages": [{"role": "user", "content": "What is it?"}],
+    }
+
+
+@rule("E2")
+async def test_a_history_that_is_too_long_for_one_request_fails_with_that_reason(
+    server: MemoryServer, desk: ScriptedExecutor
+) -> None:
+    chat = await server.chat()
+    for _ in range(5):
+        await server.services.chats.add(server.user_id, chat.id, NewMessage(role="user", content="x" * 1_000_000))
+    started = await server.ask(chat.id)
+    assert await ended(server, started) == ("failed", "too_large", "")
+    # The executor had the offer's place, and learns that there is nothing to do.
+    assert (await desk.told())["type"] == "request:chat:abort"
+
+
+@rule("E3", "R1")
+async def test_the_start_frame_binds_the_run_to_the_attempt(server: MemoryServer, desk: ScriptedExecutor) -> None:
+    started, offer = await offered(server, desk)
+    assert await state_of(server, started) == "offered"
+    with refused("not_started"):
+        await desk.send(offer, 0, text_line("too early"))
+    assert await desk.claim(offer) == 0
+    assert await desk.claim(offer) == 0
+    assert await state_of(server, started) == "streaming"
+    assert (await run_of(server, started)).started_at == server.clock.now()
+
+
+@rule("E3", "R2")
+async def test_an_offer_that_is_declined_for_now_goes_to_the_next_executor(
+    server: MemoryServer, desk: ScriptedExecutor
+) -> None:
+    other = await laptop(server)
+    server.calls.answers[desk.session_id] = refuse(retryable=True)
+    started, first = await ask_desk_first(server, desk)
+    second = await other.offer()
+    assert (second.run_id, second.attempt) == (started.run.id, 2)
+    with refused("stale_attempt"):
+        await desk.claim(first)
+    await other.claim(second)
+    assert (await run_of(server, started)).seat is not None
+    # Each was tried once, so nobody is asked a second time.
+    assert (await desk.told())["type"] == "request:chat:abort"
+    assert idle(server, desk.session_id)
+
+
+@rule("E3", "R2")
+async def test_an_offer_that_is_declined_for_good_fails_the_run_with_its_reason(
+    server: MemoryServer, desk: ScriptedExecutor
+) -> None:
+    other = await laptop(server)
+    server.calls.answers[desk.session_id] = refuse(retryable=False, message="Not on my account.")
+    started, _ = await ask_desk_first(server, desk)
+    assert await ended(server, started) == ("failed", "executor_busy", "")
+    failed = (await run_of(server, started)).failure
+    assert failed is not None
+    assert failed.message == "Not on my account."
+    assert idle(server, other.session_id)
+
+
+@rule("E3", "R3")
+async def test_when_all_have_declined_the_run_fails_with_the_last_reason(
+    server: MemoryServer, desk: ScriptedExecutor
+) -> None:
+    server.calls.answers[desk.session_id] = refuse(retryable=True, message="Later.")
+    started, _ = await offered(server, desk)
+    assert await ended(server, started) == ("failed", "executor_busy", "")
+
+
+@rule("E3")
+async def test_a_callback_that_does_not_come_in_time_gives_the_run_to_the_next(
+    server: MemoryServer, desk: ScriptedExecutor
+) -> None:
+    server.calls.answers[desk.session_id] = None
+    other = await laptop(server)
+    started, first = await ask_desk_first(server, desk)
+    await server.clock.advance(9.5)
+    assert await state_of(server, started) == "offered"
+    assert idle(server, other.session_id)
+    await server.clock.advance(1)
+    second = await other.offer()
+    assert second.attempt == 2
+    with refused("stale_attempt"):
+        await desk.claim(first)
+    assert await other.claim(second) == 0
+
+
+@rule("E3")
+async def test_a_callback_without_a_claim_is_no_start(server: MemoryServer, desk: ScriptedExecutor) -> None:
+    started, _ = await offered(server, desk)
+    await server.clock.advance(10.5)
+    assert await ended(server, started) == ("failed", "callback_timeout", "")
+
+
+@rule("E3", "C8")
+async def test_a_callback_of_another_attempt_changes_nothing(server: MemoryServer, desk: ScriptedExecutor) -> None:
+    server.calls.answers[desk.session_id] = lambda data: {"status": False, "run_id": data["run_id"], "attempt": 9}
+    started, offer = await offered(server, desk)
+    assert await state_of(server, started) == "offered"
+    assert await desk.claim(offer) == 0
+
+
+@rule("E3")
+@pytest.mark.parametrize("answer", [None, True, "yes", 7, [], {}, {"status": True}, {"status": "maybe", "run_id": 1}])
+async def test_a_callback_that_is_none_is_as_a_refusal(
+    server: MemoryServer, desk: ScriptedExecutor, answer: Any
+) -> None:
+    server.calls.answers[desk.session_id] = lambda _: answer
+    started, _ = await offered(server, desk)
+    assert await ended(server, started) == ("failed", "executor_refused", "")
+
+
+@rule("E3")
+async def test_an_executor_that_goes_during_the_call_frees_the_run_at_once(
+    server: MemoryServer, desk: ScriptedExecutor
+) -> None:
+    server.calls.answers[desk.session_id] = None
+    other = await laptop(server)
+    await ask_desk_first(server, desk)
+    await desk.disconnect()
+    assert (await other.offer()).attempt == 2

@@ -1,0 +1,6 @@
+"""`python -m keyside` is `keyside`."""
+
+from keyside.cli import main
+
+if __name__ == "__main__":
+    main()

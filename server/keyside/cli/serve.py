@@ -1,0 +1,187 @@
+"""Runs the server: takes the port, starts the application, says where it is, and ends when it is told to."""
+
+import asyncio
+import errno
+import gc
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import threading
+import webbrowser
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import typer
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from keyside.cli.problems import Problem, foreseeable
+from keyside.protocol.wire import MAX_PACKET
+from keyside.settings import Settings
+
+if TYPE_CHECKING:
+    from keyside.app import Application
+
+LEAVE_SECONDS = 3
+"""How long requests that still run may take when the server ends."""
+SWITCH_SECONDS = 0.0005
+"""How long the thread that writes to the store waits for a busy event loop, each time it needs the interpreter."""
+
+
+def run(settings: Settings) -> None:
+    """Serves until SIGINT or SIGTERM."""
+    _set_up_log(settings.log_level)
+    # Chats and the secret that signs cookies are for the owner's eyes, in a directory of any mode.
+    os.umask(0o077)
+    if settings.warning:
+        typer.echo(f"Warning: {settings.warning}", err=True)
+    _check_certificate(settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    with _bound(settings.host, settings.port) as listener:
+        known = settings.model_copy(update={"port": listener.getsockname()[1]})
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(known, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    from keyside.app import create_app
+
+    with foreseeable():
+        application = create_app(settings)
+        await application.start()
+    _settle_garbage()
+    try:
+        config = _config(settings, application.asgi)
+        server = _Server(config, lambda: _announce(settings, application), application.close_doors)
+        await server.serve(sockets=[listener])
+    finally:
+        await application.stop()
+
+
+def _settle_garbage() -> None:
+    """Looks for garbage less often, and never again among all that was imported: each look stops everything."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 5)
+
+
+class _Server(uvicorn.Server):
+    def __init__(
+        self, config: uvicorn.Config, when_ready: Callable[[], Awaitable[None]], when_told_to_end: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._when_ready = when_ready
+        self._when_told_to_end = when_told_to_end
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._when_told_to_end()
+        super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        await self._when_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signal again at the end, which would skip what stops the application.
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def _config(settings: Settings, asgi: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        asgi,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=MAX_PACKET + 1024,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=LEAVE_SECONDS,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+
+
+async def _announce(settings: Settings, application: "Application") -> None:
+    accounts = application.accounts
+    await accounts.remember_url(settings.url)
+    address = settings.url
+    typer.echo(f"Keyside is ready at {address}")
+    if settings.auth == "off":
+        typer.echo("Sign-in is off: whoever reaches this address is its owner.")
+    else:
+        link = await accounts.new_link((await accounts.owner()).id)
+        address = f"{settings.url}/#{link.code}"
+        typer.echo(f"Sign in (once, within 10 minutes): {address}")
+    if settings.browser and _has_screen():
+        # Some browsers keep the caller waiting until they are closed.
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+
+def _has_screen() -> bool:
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def _set_up_log(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # uvicorn's debug log has every header and socket message, and so every cookie and token: it is never on.
+    least = logging.INFO if level == "debug" else logging.WARNING
+    for chatty in ("uvicorn", "alembic"):
+        logging.getLogger(chatty).setLevel(max(least, logging.getLogger().level))
+
+
+def _check_certificate(settings: Settings) -> None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return
+    for file in (settings.tls_cert, settings.tls_key):
+        if not os.access(file, os.R_OK):
+            raise Problem(f"{file} is not there, or cannot be read.")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
+    except ssl.SSLError as error:
+        cause = error.reason or "it holds no certificate or key"
+        raise Problem(f"{settings.tls_cert} and {settings.tls_key} are no matching pair: {cause}.") from None
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that has the port and does not accept yet: nobody is kept waiting by a server that is starting."""
+    listener = None
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise _no_port(error, host, port) from None
+    with listener:
+        yield listener
+
+
+def _no_port(error: OSError, host: str, port: int) -> Problem:
+    if error.errno == errno.EADDRINUSE:
+        return Problem(f"Port {port} of {host} is in use: choose another with --port, or 0 for any free one.")
+    if error.errno == errno.EACCES:
+        return Problem(f"Port {port} is for privileged users: choose one of 1024 or more with --port.")
+    return Problem(f"The server cannot listen on {host}: {error.strerror}.")

@@ -1,0 +1,1 @@
+"""The doors: each decodes, calls one service method, and encodes."""

@@ -1,0 +1,91 @@
+"""Every error of the native face, in one shape: `{"error": {"code", "message", "retryable"}}`."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from keyside.protocol.commands import ErrorBody, ErrorDetail
+from keyside.protocol.errors import ERRORS, KeysideError
+from keyside.services.ports import Unavailable
+
+RETRY_SECONDS = 5
+"""What `Retry-After` says where the server cannot do it now."""
+
+
+def answer(error: KeysideError, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The response for an error of the table; `status` replaces the table's."""
+    failure = error.failure
+    detail = ErrorDetail(code=failure.code, message=failure.message, retryable=failure.retryable)
+    status = status or error.kind.status
+    later = {"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return JSONResponse(ErrorBody(error=detail).model_dump(), status, headers=later | dict(headers or {}))
+
+
+def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """What a route says in OpenAPI of the errors that it can answer with (`responses=`)."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        kind = ERRORS[code]
+        row = by_status.setdefault(kind.status, {"model": ErrorBody, "description": ""})
+        row["description"] = f"{row['description']} `{code}`: {kind.message}".strip()
+    return by_status
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Makes the application answer every error in this shape; a traceback goes to the log alone."""
+    app.add_exception_handler(KeysideError, _keyside)
+    app.add_exception_handler(Unavailable, _unavailable)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _keyside(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, KeysideError)
+    return answer(error)
+
+
+async def _unavailable(_request: Request, _error: Exception) -> JSONResponse:
+    return answer(KeysideError("store_unavailable"))
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return answer(KeysideError("bad_request", sentence(error.errors()[0])))
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    """Errors of the framework itself: no such path, no such method, a body that is no form."""
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        told = KeysideError("bad_request", f"{request.method} is not possible here.")
+    elif status == HTTPStatus.NOT_FOUND:
+        told = KeysideError("not_found", f"There is no {request.method} {request.url.path}.")
+    elif status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        told = KeysideError("too_large")
+    else:
+        told = KeysideError("internal" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request")
+    return answer(told, status=status, headers=error.headers)
+
+
+async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:
+    # Starlette raises the exception again after this, and the server logs it.
+    return answer(KeysideError("internal"))
+
+
+def sentence(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors, as a sentence that says which field is wrong and why."""
+    place, *path = [str(part) for part in error["loc"]] or ["body"]
+    message = str(error["msg"]).removeprefix("Value error, ")
+    message = f"{message[:1].lower()}{message[1:]}"
+    if error["type"] == "json_invalid":
+        return "The body is not valid JSON."
+    if not path:
+        return f"The {place} is not as it should be: {message}."
+    return f"'{'.'.join(path)}' in the {place} is not as it should be: {message}."

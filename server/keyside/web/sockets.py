@@ -1,0 +1,192 @@
+"""The socket door: decodes an event, calls one service method, and encodes its answer."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import socketio
+from pydantic import ValidationError
+from socketio.exceptions import ConnectionRefusedError as Refuse
+
+from keyside.core.run import Refused
+from keyside.protocol import wire
+from keyside.protocol.entities import ExecutorKind
+from keyside.protocol.errors import KeysideError, failure
+from keyside.protocol.events import CHANNEL, EVENTS
+from keyside.services.accounts import Identity
+from keyside.services.catchup import Catchup
+from keyside.services.executors import Executors
+from keyside.services.ports import EVERYONE, Gone, Hub, Unavailable, user_room
+from keyside.services.presence import Presence, Socket
+from keyside.web.auth import Doorkeeper
+from keyside.web.http.errors import sentence
+
+log = logging.getLogger(__name__)
+
+Answer = dict[str, Any]
+
+
+class Sockets:
+    """The handlers of one Socket.IO server. `on_gone` is called first when a socket goes."""
+
+    def __init__(
+        self,
+        sio: socketio.AsyncServer,
+        doorkeeper: Doorkeeper,
+        presence: Presence,
+        executors: Executors,
+        catchup: Catchup,
+        hub: Hub,
+    ) -> None:
+        self._sio = sio
+        self._doorkeeper = doorkeeper
+        self._presence = presence
+        self._executors = executors
+        self._catchup = catchup
+        self._hub = hub
+        self._dropping: set[asyncio.Task[None]] = set()
+        self.on_gone: Callable[[str], None] = lambda session_id: None
+        sio.on("connect", self._connect)
+        sio.on("disconnect", self._disconnect)
+        for event, handler in {
+            "executor:ready": self._ready,
+            "chat:open": self._open,
+            "chat:close": self._close,
+        }.items():
+            sio.on(event, self._answering(event, handler))
+        sio.on("*", self._channel)
+
+    # --- connecting ------------------------------------------------------------------------------
+
+    async def _connect(self, session_id: str, environ: dict[str, Any], auth: object = None) -> None:
+        """C2, C3: refused here is refused at connect, with the error's code as the message."""
+        try:
+            said = wire.ConnectAuth.model_validate(auth or {})
+        except ValidationError as error:
+            raise Refuse("bad_request") from error
+        if said.client is not None and said.client.protocol != wire.PROTOCOL:
+            raise Refuse("protocol_unsupported", {"protocols": [wire.PROTOCOL]})
+        headers = _headers(environ)
+        try:
+            identity = await self._doorkeeper.identify(headers, method="GET", for_socket=True, token=said.token)
+        except KeysideError as error:
+            raise Refuse(error.code) from error
+        except Exception as error:
+            log.exception("a socket could not be let in")
+            raise Refuse("internal") from error
+        kind = _kind(identity, headers)
+        try:
+            await self._hub.join(session_id, user_room(identity.user_id))
+            await self._hub.join(session_id, EVERYONE)
+        except Gone as error:  # while it was identified: no disconnect will be told
+            raise Refuse("bad_request") from error
+        self._presence.connect(Socket(session_id, identity.user_id, kind, identity.scopes, identity.credential_id))
+
+    async def _disconnect(self, session_id: str, reason: str = "") -> None:
+        self.on_gone(session_id)
+        self._catchup.gone(session_id)
+        try:
+            await self._executors.gone(session_id)
+        except KeysideError as error:
+            log.warning("the runs of a socket that went away could not be changed: %s", error)
+
+    def drop(self, credential_id: str) -> None:
+        """Closes the sockets of a credential that was revoked (C7)."""
+        for session_id in self._presence.sessions_by(credential_id):
+            task = asyncio.ensure_future(self._sio.disconnect(session_id))
+            self._dropping.add(task)
+            task.add_done_callback(self._dropping.discard)
+
+    # --- events ----------------------------------------------------------------------------------
+
+    async def _ready(self, socket: Socket, payload: object) -> Answer:
+        ready = wire.ExecutorReady.model_validate(payload)
+        self._require_websocket(socket)
+        return (await self._executors.ready(socket.session_id, ready)).model_dump()
+
+    def _require_websocket(self, socket: Socket) -> None:
+        """C1: long polling is for viewers."""
+        if self._sio.transport(socket.session_id) != "websocket":
+            raise KeysideError("websocket_required")
+
+    async def _open(self, socket: Socket, payload: object) -> Answer:
+        asked = wire.ChatOpen.model_validate(payload)
+        return await self._catchup.open(socket.session_id, socket.user_id, asked.chat_id, asked.after)
+
+    async def _close(self, socket: Socket, payload: object) -> Answer:
+        asked = wire.ChatClose.model_validate(payload)
+        await self._catchup.close(socket.session_id, asked.chat_id)
+        return wire.Ack().model_dump()
+
+    async def _channel(self, event: str, session_id: str, *args: object) -> Answer:
+        """Any other event is a channel's, or unknown (C4)."""
+
+        async def frame(socket: Socket, payload: object) -> Answer:
+            self._require_websocket(socket)
+            return (await self._executors.frame(socket.session_id, event, payload)).model_dump()
+
+        return await self._answering(CHANNEL, frame)(session_id, *args)
+
+    def _answering(
+        self, event: str, handler: Callable[[Socket, object], Awaitable[Answer]]
+    ) -> Callable[..., Awaitable[Answer]]:
+        """Acknowledges whatever happens: an error answers, and changes nothing (C4)."""
+
+        async def handle(session_id: str, *args: object) -> Answer:
+            try:
+                socket = self._presence.socket(session_id)
+                if socket is None:
+                    raise KeysideError("unauthorized")
+                _require(socket, EVENTS[event].scope)
+                return await handler(socket, args[0] if args else None)
+            except Refused as refused:
+                return _refusal(KeysideError(refused.code), refused.expected)
+            except ValidationError as error:
+                return _refusal(KeysideError("bad_request", _wrong_field(error)))
+            except KeysideError as error:
+                return _refusal(error)
+            except Unavailable:
+                return _refusal(KeysideError("store_unavailable"))
+            except Gone:  # in the middle of it: nobody reads the answer
+                return _refusal(KeysideError("unauthorized"))
+            except Exception:
+                log.exception("%s could not be handled", event)
+                return _refusal(KeysideError("internal"))
+
+        return handle
+
+
+def _wrong_field(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return sentence({**first, "loc": ("payload", *first["loc"])})
+
+
+def _refusal(error: KeysideError, expected: int | None = None) -> Answer:
+    return wire.Refusal(error=failure(error.code, str(error)), expected=expected).model_dump()
+
+
+def _require(socket: Socket, scope: str | None) -> None:
+    """E12: what a token may do. One for a shared executor may do what one for a companion may."""
+    held = socket.scopes | ({"executor"} if "executor:shared" in socket.scopes else set())
+    if scope is not None and scope not in held:
+        raise KeysideError("forbidden", f"This needs the scope '{scope}', which the token does not have.")
+
+
+def _kind(identity: Identity, headers: dict[str, str]) -> ExecutorKind:
+    """What an executor on this socket is (E12). Without sign-in only a browser sends an Origin."""
+    if identity.kind == "session":
+        return "browser"
+    if identity.kind == "off":
+        return "browser" if "origin" in headers else "companion"
+    return "shared" if "executor:shared" in identity.scopes else "companion"
+
+
+def _headers(environ: dict[str, Any]) -> dict[str, str]:
+    """The request's headers, from the WSGI-like environment that Socket.IO hands over."""
+    prefix = "HTTP_"
+    return {
+        name[len(prefix) :].replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith(prefix) and isinstance(value, str)
+    }

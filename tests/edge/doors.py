@@ -1,0 +1,72 @@
+"""The doors without what lies behind them: routes, guard and page over accounts in memory, called in process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import httpx
+from fastapi import Depends, FastAPI
+
+from keyside.adapters.accounts_memory import MemoryAccounts
+from keyside.adapters.clock import RandomIds, SystemClock
+from keyside.services.accounts import Accounts, Identity
+from keyside.web.auth import Doorkeeper
+from keyside.web.http.account import account_router
+from keyside.web.http.docs import serve_docs
+from keyside.web.http.errors import handle_errors
+from keyside.web.origins import origins_of
+from keyside.web.pages import Pages
+from keyside.web.security import Guard
+
+LOCAL = "http://127.0.0.1:8000"
+
+
+@dataclass
+class Doors:
+    """A server's edge; `browser` sends the Origin that a page of `url` sends."""
+
+    accounts: Accounts
+    doorkeeper: Doorkeeper
+    asgi: Guard
+    url: str
+
+    def client(self, url: str | None = None, **headers: str) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(app=self.asgi, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url=url or self.url, headers=headers)
+
+    @asynccontextmanager
+    async def browser(self) -> AsyncIterator[httpx.AsyncClient]:
+        """A browser that is signed in."""
+        async with self.client(origin=self.url) as client:
+            answer = await client.post("/api/auth/redeem", json={"code": await self.code()})
+            assert answer.status_code == 200
+            yield client
+
+    async def code(self) -> str:
+        return (await self.accounts.new_link((await self.accounts.owner()).id)).code
+
+
+def doors(static: Path, *, public_url: str = LOCAL, auth: Literal["local", "off"] = "local") -> Doors:
+    """The edge as `app.py` builds it."""
+    accounts = Accounts(MemoryAccounts(), SystemClock(), RandomIds())
+    origins = origins_of(public_url, host="127.0.0.1", port=8000, tls=False)
+    doorkeeper = Doorkeeper(accounts, origins, auth)
+    app = FastAPI(title="Keyside", docs_url=None, redoc_url=None)
+    handle_errors(app)
+    serve_docs(app)
+    app.include_router(account_router(doorkeeper))
+    _add_probes(app, doorkeeper)
+    app.router.default = Pages(static, origins)
+    return Doors(accounts, doorkeeper, Guard(app, origins), public_url)
+
+
+def _add_probes(app: FastAPI, doorkeeper: Doorkeeper) -> None:
+    @app.post("/api/probe/chats")
+    async def chats(identity: Annotated[Identity, Depends(doorkeeper.current("chats"))]) -> str:
+        return identity.kind
+
+    @app.get("/api/probe/crash")
+    async def crash() -> None:
+        raise RuntimeError("the canary of a crash")

@@ -1,0 +1,68 @@
+/** The small parts that have no state. */
+
+import { describe, expect, it } from "vitest";
+import { uuid } from "../lib/ids";
+import { ago, day } from "../lib/time";
+import { ownImage, safeLink, shortUrl, signInCode } from "../lib/urls";
+import { htmlAsText } from "../markdown/html-as-text";
+
+describe("ids", () => {
+  it("[R6] are version 4 UUIDs, made without randomUUID", () => {
+    const made = new Set(Array.from({ length: 100 }, uuid));
+    expect(made.size).toBe(100);
+    for (const id of made)
+      expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  });
+});
+
+describe("addresses from a model", () => {
+  it("[S4] only images that are here already are loaded", () => {
+    expect(["data:image/png;base64,AA", "blob:x", "/uploads/a.png"].every(ownImage)).toBe(true);
+    const others = [
+      "https://x.test/a.png",
+      "//x.test/a.png",
+      "data:image/svg+xml,<svg/>",
+      "javascript:0",
+      "",
+    ];
+    expect(others.some(ownImage)).toBe(false);
+  });
+
+  it("follows only what is safe to follow", () => {
+    expect(safeLink("https://x.test")).toBe("https://x.test");
+    for (const bad of ["javascript:alert(1)", "data:text/html,x", "//x.test", undefined, "vbscript:x"]) {
+      expect(safeLink(bad)).toBeNull();
+    }
+    expect(shortUrl("https://www.x.test/long/path")).toBe("x.test");
+  });
+
+  it("finds the code in a pasted sign-in link", () => {
+    expect(signInCode(" http://127.0.0.1:8000/#abc-1 ")).toBe("abc-1");
+    expect(signInCode("abc-1")).toBe("abc-1");
+  });
+});
+
+describe("times", () => {
+  it("are said in few words", () => {
+    const now = new Date(2026, 4, 10, 12);
+    const at = (hours: number): string => new Date(now.getTime() - hours * 3_600_000).toISOString();
+    expect(ago(at(3), now.getTime())).toBe("3 hours ago");
+    expect(ago(at(0), now.getTime())).toBe("just now");
+    const headings = [1, 24, 72, 400, 2000].map((hours) => day(at(hours), now));
+    expect(headings).toEqual(["Today", "Yesterday", "Previous 7 days", "Previous 30 days", "Older"]);
+  });
+});
+
+describe("HTML in Markdown", () => {
+  it("is shown as text, and `<br>` breaks the line", () => {
+    const tree = {
+      type: "root",
+      children: [
+        { type: "html", value: "<script>x</script>" },
+        { type: "html", value: "<br/>" },
+      ],
+    };
+    htmlAsText()(tree);
+    expect(tree.children.map((child) => child.type)).toEqual(["text", "break"]);
+  });
+});

@@ -1,0 +1,47 @@
+/** What the server tells every socket, as the page keeps it. */
+
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Handlers } from "../../src/index";
+import { startLive, stopLive, useLive } from "../state/live";
+
+const server = vi.hoisted(() => ({ handlers: null as Handlers | null }));
+
+vi.mock("../viewer/connect", () => ({
+  connectTo: () => (handlers: Handlers) => {
+    server.handlers = handlers;
+    return { open: () => {}, close: () => {}, emit: () => {} };
+  },
+}));
+
+function says(type: "opened" | "closed"): void {
+  server.handlers?.[type]();
+}
+
+const store = (ok: boolean): void => server.handlers?.received({ type: "store", data: { ok } }, () => {});
+
+describe("the store of the server", () => {
+  beforeEach(() => {
+    vi.stubGlobal("addEventListener", () => {});
+    vi.stubGlobal("removeEventListener", () => {});
+    vi.stubGlobal("fetch", () => Promise.reject(new TypeError("there is no server")));
+    startLive();
+    says("opened");
+  });
+  afterEach(stopLive);
+
+  it("[D4] is away from the moment the server says so until it says that it is back", () => {
+    expect(useLive.getState().storeOk).toBe(true);
+    store(false);
+    expect(useLive.getState()).toMatchObject({ storeOk: false, line: "connected" });
+    store(true);
+    expect(useLive.getState().storeOk).toBe(true);
+  });
+
+  it("[D4] is not taken for away on a new connection, whose server says so itself", () => {
+    store(false);
+    says("closed");
+    expect(useLive.getState().storeOk).toBe(false);
+    says("opened");
+    expect(useLive.getState().storeOk).toBe(true);
+  });
+});

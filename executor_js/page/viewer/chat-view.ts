@@ -1,0 +1,165 @@
+/** Folds a chat's events into what is shown: pure, and the same for a snapshot and for the log (V1 to V3). */
+
+import type {
+  Chat,
+  ChatEvent,
+  Citation,
+  DeltaEvent,
+  Message,
+  Run,
+  Snapshot,
+  ToolCall,
+} from "../../src/index";
+
+export interface ChatView {
+  /** The last event that is folded in. */
+  readonly seq: number;
+  readonly chat: Chat;
+  readonly messages: Readonly<Record<string, Message>>;
+  readonly runs: Readonly<Record<string, Run>>;
+  /** For each message: the ids that share its parent, itself included, oldest first. */
+  readonly siblings: Readonly<Record<string, readonly string[]>>;
+  /** Whether the branch has messages older than those that are here. */
+  readonly earlier: boolean;
+}
+
+export function fromSnapshot(snapshot: Snapshot, seq: number): ChatView {
+  return {
+    seq,
+    chat: snapshot.chat,
+    messages: Object.fromEntries(snapshot.messages.map((message) => [message.id, message])),
+    runs: Object.fromEntries(snapshot.runs.map((run) => [run.id, run])),
+    siblings: snapshot.siblings,
+    earlier: snapshot.earlier,
+  };
+}
+
+function withSibling(view: ChatView, message: Message): ChatView["siblings"] {
+  if (view.siblings[message.id]) return view.siblings;
+  const known = Object.values(view.messages).find(
+    (other) => other.parent_id === message.parent_id && other.id !== message.id,
+  );
+  const group = [...(known ? (view.siblings[known.id] ?? [known.id]) : []), message.id];
+  return { ...view.siblings, ...Object.fromEntries(group.map((id) => [id, group])) };
+}
+
+function withMessage(view: ChatView, message: Message): ChatView {
+  return {
+    ...view,
+    siblings: withSibling(view, message),
+    messages: { ...view.messages, [message.id]: message },
+  };
+}
+
+function without(view: ChatView, ids: readonly string[]): ChatView {
+  const gone = new Set(ids);
+  const messages = Object.fromEntries(Object.entries(view.messages).filter(([id]) => !gone.has(id)));
+  const siblings = Object.fromEntries(
+    Object.entries(view.siblings)
+      .filter(([id]) => !gone.has(id))
+      .map(([id, group]) => [id, group.filter((other) => !gone.has(other))]),
+  );
+  return { ...view, messages, siblings };
+}
+
+function mergeTool(known: ToolCall | undefined, added: ToolCall): ToolCall {
+  if (!known) return added;
+  return {
+    index: known.index,
+    id: known.id || added.id,
+    name: known.name || added.name,
+    arguments: known.arguments + added.arguments,
+  };
+}
+
+/** Appends what was added to each tool call, by its index. */
+export function appendTools(known: readonly ToolCall[], added: readonly ToolCall[]): ToolCall[] {
+  const byIndex = new Map(known.map((tool) => [tool.index, tool]));
+  for (const tool of added) byIndex.set(tool.index, mergeTool(byIndex.get(tool.index), tool));
+  return [...byIndex.values()].sort((a, b) => a.index - b.index);
+}
+
+/** A source that is named again keeps its place. */
+export function appendCitations(known: readonly Citation[], added: readonly Citation[]): Citation[] {
+  return [...new Map([...known, ...added].map((citation) => [citation.url, citation])).values()];
+}
+
+function withDelta(view: ChatView, delta: DeltaEvent): ChatView {
+  const message = view.messages[delta.message_id];
+  // On a branch that is not loaded: its text comes with the snapshot when it is looked at.
+  if (!message) return view;
+  const next: Message = {
+    ...message,
+    content: message.content + (delta.content ?? ""),
+    reasoning: message.reasoning + (delta.reasoning ?? ""),
+    tool_calls: delta.tool_calls?.length
+      ? appendTools(message.tool_calls, delta.tool_calls)
+      : message.tool_calls,
+    images: delta.images?.length ? [...message.images, ...delta.images] : message.images,
+    citations: delta.citations?.length
+      ? appendCitations(message.citations, delta.citations)
+      : message.citations,
+  };
+  return { ...view, messages: { ...view.messages, [next.id]: next } };
+}
+
+function change(view: ChatView, event: ChatEvent): ChatView {
+  switch (event.kind) {
+    case "message":
+      return withMessage(view, event.message);
+    case "removed":
+      return without(view, event.message_ids);
+    case "run":
+      return { ...view, runs: { ...view.runs, [event.run.id]: event.run } };
+    case "delta":
+      return withDelta(view, event);
+    case "chat":
+      return { ...view, chat: event.chat };
+    default:
+      // A kind of a newer server (C5): it counts, and changes nothing here.
+      return view;
+  }
+}
+
+/** One event later. The caller has checked that `event.seq` follows `view.seq`. */
+export function fold(view: ChatView, event: ChatEvent): ChatView {
+  return { ...change(view, event), seq: event.seq };
+}
+
+/** The line of messages that ends at the head, oldest first. */
+export function branch(view: ChatView): Message[] {
+  const line: Message[] = [];
+  let id = view.chat.head_id;
+  while (id !== null) {
+    const message: Message | undefined = view.messages[id];
+    if (!message) break;
+    line.push(message);
+    id = message.parent_id;
+  }
+  return line.reverse();
+}
+
+/** Whether the head's whole line is here; if not, the view is of another branch and needs a snapshot. */
+export function headIsHere(view: ChatView): boolean {
+  if (view.chat.head_id === null) return true;
+  const first = branch(view)[0];
+  if (!first) return false;
+  return first.parent_id === null || view.earlier;
+}
+
+/** Puts older messages of the branch before those that are here. */
+export function withEarlier(view: ChatView, older: readonly Message[]): ChatView {
+  const messages = { ...Object.fromEntries(older.map((message) => [message.id, message])), ...view.messages };
+  const first = branch({ ...view, messages })[0];
+  return { ...view, messages, earlier: first !== undefined && first.parent_id !== null };
+}
+
+const ENDED: ReadonlySet<Run["state"]> = new Set(["done", "failed", "aborted", "interrupted"]);
+
+export const isActive = (run: Run): boolean => !ENDED.has(run.state);
+
+/** The runs that have not ended and write to the branch that is shown. */
+export function activeRuns(view: ChatView): Run[] {
+  const shown = new Set(branch(view).map((message) => message.id));
+  return Object.values(view.runs).filter((run) => isActive(run) && shown.has(run.message_id));
+}

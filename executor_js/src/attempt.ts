@@ -1,0 +1,80 @@
+/** One attempt: its outbox, and the upstream call that fills it once the claim was accepted. */
+
+import type { Clock } from "./clock";
+import { failureOf } from "./failures";
+import { Outbox } from "./outbox";
+import type { AbortRequest, CompletionRequest, Finish, Frame, Hold } from "./protocol.gen";
+
+/** A prepared upstream call: writes its lines in order and says how it ended. */
+export type Job = (write: (line: string) => Promise<void>, signal: AbortSignal) => Promise<Finish>;
+
+export interface AttemptOptions {
+  readonly request: CompletionRequest;
+  readonly job: Job;
+  readonly clock: Clock;
+  send(channel: string, frame: Frame, answered: (ack: unknown) => void): void;
+  /** Delivered or dropped: the attempt can be forgotten. */
+  over(): void;
+  notReady(): void;
+}
+
+export class Attempt {
+  readonly hold: Hold;
+  private readonly job: Job;
+  private readonly over: () => void;
+  private readonly upstream = new AbortController();
+  private readonly outbox: Outbox;
+
+  constructor(options: AttemptOptions) {
+    const { run_id, attempt, channel } = options.request;
+    this.hold = { run_id, attempt };
+    this.job = options.job;
+    this.over = () => options.over();
+    this.outbox = new Outbox({
+      attempt,
+      clock: options.clock,
+      send: (frame, answered) => options.send(channel, frame, answered),
+      claimed: () => void this.run(),
+      forgotten: () => this.upstream.abort(),
+      delivered: () => this.over(),
+      dropped: () => this.drop(),
+      notReady: () => options.notReady(),
+    });
+  }
+
+  is(other: Hold | AbortRequest): boolean {
+    return other.run_id === this.hold.run_id && other.attempt === this.hold.attempt;
+  }
+
+  resume(expected: number | null): void {
+    this.outbox.resume(expected);
+  }
+
+  pause(): void {
+    this.outbox.pause();
+  }
+
+  /** A stop by the user: the fetch ends at once, and the server is told so (E9). */
+  abort(): void {
+    this.upstream.abort();
+    this.outbox.end({ reason: "aborted", error: null });
+  }
+
+  /** The server wants nothing more of this attempt (E4): nothing is sent, and nothing is paid for any longer. */
+  drop(): void {
+    this.upstream.abort();
+    this.outbox.close();
+    this.over();
+  }
+
+  private async run(): Promise<void> {
+    const { signal } = this.upstream;
+    // Stopped before the claim was accepted: upstream is never called.
+    if (signal.aborted) return;
+    try {
+      this.outbox.end(await this.job((line) => this.outbox.write(line), signal));
+    } catch (error) {
+      this.outbox.end({ reason: "error", error: failureOf(error, "upstream_error") });
+    }
+  }
+}

@@ -1,0 +1,37 @@
+/** Base URLs as people type them, and what can be known from one. */
+
+import { fail } from "./failures";
+
+/** Without query, fragment and slash at the end. Throws a `FailureError` that says what is wrong. */
+export function normalizeBaseUrl(text: string): string {
+  const url = parse(text.trim());
+  if (url.username || url.password) {
+    fail("bad_request", "The base URL holds a user name or a password. Enter the key in its own field.");
+  }
+  return `${url.origin}${url.pathname}`.replace(/\/+$/, "");
+}
+
+function parse(text: string): URL {
+  if (text === "") fail("bad_request", "Enter a base URL, such as https://api.example.com/v1.");
+  if (!/^https?:\/\//i.test(text)) {
+    fail(
+      "bad_request",
+      "The base URL must begin with https:// or http://, as in https://api.example.com/v1.",
+    );
+  }
+  if (!URL.canParse(text)) fail("bad_request", "The base URL is not an address. Check it for typing errors.");
+  return new URL(text);
+}
+
+/** What a key is pinned to: scheme, host and port. */
+export const originOf = (url: string): string => new URL(url).origin;
+
+export function isLoopback(url: string): boolean {
+  const { hostname } = new URL(url);
+  return (
+    hostname === "localhost" ||
+    hostname.endsWith(".localhost") ||
+    hostname === "[::1]" ||
+    /^127\./.test(hostname)
+  );
+}

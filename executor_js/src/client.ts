@@ -1,0 +1,74 @@
+/** What a page says to its executor, and what it is told: the contract between the page and the worker hosts. */
+
+import type { Failure, Model } from "./protocol.gen";
+
+/** A connection as a page sees it: never its key. */
+export interface ConnectionState {
+  readonly id: string;
+  readonly provider: string;
+  readonly label: string;
+  readonly baseUrl: string;
+  readonly hasKey: boolean;
+  readonly models: readonly Model[];
+  /** Why its models could not be listed the last time. */
+  readonly error: Failure | null;
+}
+
+/** What a person typed into the connection form. Without `id` a new connection is made. */
+export interface ConnectionDraft {
+  readonly id?: string;
+  readonly provider: string;
+  readonly label: string;
+  readonly baseUrl: string;
+  /** `undefined` keeps the key that is stored; an empty string removes it. */
+  readonly key?: string;
+  /** Models to offer when the server cannot list its own. */
+  readonly models?: readonly string[];
+}
+
+export type TestResult =
+  | { readonly ok: true; readonly models: readonly Model[] }
+  | { readonly ok: false; readonly error: Failure };
+
+export interface HostState {
+  readonly executorId: string;
+  readonly name: string;
+  /** `ready`: connected and announced. `replaced`: a newer instance took over. `refused`: see `error`. */
+  readonly status: "connecting" | "ready" | "offline" | "replaced" | "refused";
+  readonly error: Failure | null;
+  /** Where keys live: encrypted in this browser, or in memory only because the origin is not secure. */
+  readonly vault: "stored" | "memory";
+  readonly connections: readonly ConnectionState[];
+  /** Runs in hand. */
+  readonly running: number;
+}
+
+export interface ExecutorClient {
+  readonly kind: "shared" | "dedicated";
+  /** The newest state; `null` until the worker has answered. The same object until something changes. */
+  state(): HostState | null;
+  subscribe(listener: () => void): () => void;
+  /** Stores the connection, then lists its models. The promise rejects with a `Failure`. */
+  saveConnection(draft: ConnectionDraft): Promise<ConnectionState>;
+  removeConnection(id: string): Promise<void>;
+  /** Lists the draft's models and stores nothing. */
+  testConnection(draft: ConnectionDraft): Promise<TestResult>;
+  /** Lists the models of a stored connection again. */
+  refreshConnection(id: string): Promise<ConnectionState>;
+  rename(name: string): Promise<void>;
+  /** Signing out: ends the runs in hand and stops the worker's connection. */
+  stop(): Promise<void>;
+}
+
+/** How a page opens its executor (exported by `index.ts`). `userId` names the vault. */
+export type OpenExecutor = (options: {
+  readonly userId: number;
+  readonly workers: WorkerFactories;
+}) => ExecutorClient;
+
+/** The page's bundler must see the worker's URL, so the page makes the workers. */
+export interface WorkerFactories {
+  /** Absent where the browser has no SharedWorker. */
+  readonly shared?: (name: string) => { readonly port: MessagePort };
+  readonly dedicated: (name: string) => Worker;
+}

@@ -1,0 +1,58 @@
+/** Watches the data of a stream for how it ends (E7). */
+
+import { explainError, parseJson, type Who } from "./explain";
+import { failure } from "./failures";
+import type { Failure, Finish } from "./protocol.gen";
+
+const REASONS: Readonly<Record<string, Finish["reason"]>> = {
+  stop: "stop",
+  length: "length",
+  tool_calls: "tool_calls",
+  function_call: "tool_calls",
+  content_filter: "content_filter",
+};
+
+export class Ending {
+  private readonly who: Who;
+  private done = false;
+  private reason: string | null = null;
+  private error: Failure | null = null;
+
+  constructor(who: Who) {
+    this.who = who;
+  }
+
+  /** The data of one event. */
+  observe(data: string): void {
+    if (data.trim() === "[DONE]") this.done = true;
+    else this.look(parseJson(data));
+  }
+
+  /** Nothing that follows belongs to the answer. */
+  get reached(): boolean {
+    return this.done || this.error !== null;
+  }
+
+  finish(): Finish {
+    if (this.error) return { reason: "error", error: this.error };
+    if (this.reason !== null) return { reason: REASONS[this.reason] ?? "stop", error: null };
+    if (this.done) return { reason: "stop", error: null };
+    return { reason: "truncated", error: failure("upstream_truncated") };
+  }
+
+  private look(chunk: unknown): void {
+    this.error = explainError(chunk, this.who);
+    const reason = finishReason(chunk);
+    if (reason === "error") this.error ??= failure("upstream_error");
+    else if (reason !== null) this.reason = reason;
+  }
+}
+
+function finishReason(chunk: unknown): string | null {
+  const choices = (chunk as { choices?: unknown } | null | undefined)?.choices;
+  if (!Array.isArray(choices)) return null;
+  const reason = choices
+    .map((choice) => choice?.finish_reason)
+    .find((each) => typeof each === "string" && each !== "");
+  return typeof reason === "string" ? reason : null;
+}

@@ -1,0 +1,158 @@
+/** The executor in a browser's worker, shared or dedicated: vault in IndexedDB, server at the worker's own origin. */
+
+import { systemClock } from "../clock";
+import { aesSealer, makeWrappingKey, type Sealer } from "../sealer";
+import { socketIo } from "../socketio";
+import { Vault } from "../vault";
+import { indexedDbStore, memoryStore, type VaultStore } from "../vault-store";
+import { Host } from "./host";
+import { browserName, channelName, lockName, type ReadName, readWorkerName, vaultName } from "./names";
+import type { ServedHost } from "./ports";
+
+/** Makes the host of the user that the worker's name tells. */
+export async function openBrowserHost(name: string): Promise<ServedHost> {
+  const read = readWorkerName(name);
+  const vault = await openVault(read.user);
+  const host = new Host({
+    vault,
+    connect: socketIo({ url: location.origin, client: { name: "keyside-browser", version: read.version } }),
+    clock: systemClock,
+    upstream: {
+      fetch: (url, init) => fetch(url, init),
+      place: { kind: "browser", https: location.protocol === "https:" },
+    },
+  });
+  return new BrowserHost(host, read).served();
+}
+
+async function openVault(user: string): Promise<Vault> {
+  const store = await indexedDbStore(vaultName(user)).catch(() => memoryStore());
+  return Vault.open(store, await openSealer(store), browserName(navigator.userAgent));
+}
+
+/** None on an origin that is not secure: there is no WebCrypto, and keys stay in memory. */
+async function openSealer(store: VaultStore): Promise<Sealer | null> {
+  // TypeScript believes that `subtle` is always there.
+  const subtle: SubtleCrypto | undefined = crypto.subtle;
+  if (!subtle) return null;
+  const key = await store.ensure("meta", "wrapping-key", await makeWrappingKey());
+  return aesSealer(key as CryptoKey);
+}
+
+/** What workers of one user tell each other. */
+type Notice = { readonly what: "changed" } | { readonly what: "waiting"; readonly version: string };
+
+/** One executor per browser profile: whoever holds the lock runs, and the others wait with their pages (E12). */
+class BrowserHost {
+  private readonly host: Host;
+  private readonly name: ReadName;
+  private readonly others: BroadcastChannel;
+  /** Whether a page wants the executor to run: from its `hello` until someone signs out. */
+  private wanted = false;
+  private waiting = false;
+  private leaving = false;
+  private pages = 0;
+  private release: (() => void) | null = null;
+
+  constructor(host: Host, name: ReadName) {
+    this.host = host;
+    this.name = name;
+    this.others = new BroadcastChannel(channelName(name.user));
+    this.others.onmessage = ({ data }: MessageEvent<Notice>) => void this.hear(data);
+  }
+
+  served(): ServedHost {
+    const { host } = this;
+    return {
+      hello: (page) => void this.greet(page),
+      stop: () => this.stop(),
+      state: () => host.state(),
+      subscribe: (listener) => host.subscribe(listener),
+      unsubscribe: (listener) => host.unsubscribe(listener),
+      testConnection: (draft) => host.testConnection(draft),
+      saveConnection: (draft) => this.changing(host.saveConnection(draft)),
+      removeConnection: (id) => this.changing(host.removeConnection(id)),
+      refreshConnection: (id) => this.changing(host.refreshConnection(id)),
+      rename: (name) => this.changing(host.rename(name)),
+    };
+  }
+
+  private async greet(page: string | null): Promise<void> {
+    this.pages += 1;
+    void this.run();
+    if (page === null) return;
+    const release = await takeLock(page);
+    release();
+    await this.part();
+  }
+
+  /** Without a page it takes no new run: it finishes what it has, for as long as the browser keeps it alive. */
+  private async part(): Promise<void> {
+    this.pages -= 1;
+    if (this.pages === 0 && this.wanted && this.release && !this.leaving) await this.host.drain();
+  }
+
+  /** Starts once the lock is held. A page that comes later makes a refused executor try again. */
+  private async run(): Promise<void> {
+    this.wanted = true;
+    if (this.leaving || this.waiting) return;
+    if (this.release) return this.host.start();
+    this.tell({ what: "waiting", version: this.name.version });
+    await this.wait();
+  }
+
+  private async wait(): Promise<void> {
+    this.waiting = true;
+    this.release = await takeLock(lockName(this.name.user));
+    this.waiting = false;
+    // Whoever held the lock before may have changed the vault.
+    await this.host.reload();
+    if (this.wanted) await this.host.start();
+    else this.letGo();
+  }
+
+  private async hear(notice: Notice): Promise<void> {
+    if (notice.what === "changed") await this.host.reload();
+    else if (this.release && !this.leaving && notice.version !== this.name.version) await this.handOver();
+  }
+
+  /** A worker of another build waits: this one finishes what it has, and then waits in its turn. */
+  private async handOver(): Promise<void> {
+    this.leaving = true;
+    await this.host.drain();
+    this.leaving = false;
+    this.letGo();
+    if (this.wanted) await this.wait();
+  }
+
+  private async stop(): Promise<void> {
+    this.wanted = false;
+    await this.host.stop();
+    if (!this.wanted) this.letGo();
+  }
+
+  private letGo(): void {
+    this.release?.();
+    this.release = null;
+  }
+
+  /** The other workers of this user read the vault again after a change. */
+  private async changing<T>(change: Promise<T>): Promise<T> {
+    const value = await change;
+    this.tell({ what: "changed" });
+    return value;
+  }
+
+  private tell(notice: Notice): void {
+    this.others.postMessage(notice);
+  }
+}
+
+/** Waits for the lock; calling what comes back gives it up. Without Web Locks (plain http) nothing is waited for. */
+function takeLock(name: string): Promise<() => void> {
+  const locks: LockManager | undefined = navigator.locks;
+  return new Promise((taken) => {
+    const hold = () => new Promise<void>((release) => taken(release));
+    void (locks ? locks.request(name, hold) : hold());
+  });
+}

@@ -1,0 +1,242 @@
+/** Puts an executor together with its vault and its upstreams: what all hosts have in common. */
+
+import type { Job } from "../attempt";
+import { choose } from "../choice";
+import type { ConnectionDraft, ConnectionState, HostState, TestResult } from "../client";
+import type { Cancel, Clock } from "../clock";
+import { Executor } from "../executor";
+import { failureOf } from "../failures";
+import { guarded } from "../guard";
+import { randomId } from "../ids";
+import { isStale, listed, listModels, notListed, whoIs } from "../listing";
+import type { CompletionRequest, Connection } from "../protocol.gen";
+import { dialectOf } from "../providers";
+import type { ConnectionRecord } from "../record";
+import { cleaner } from "../redaction";
+import { run, type Upstream } from "../runner";
+import type { Connect } from "../transport";
+import type { Vault } from "../vault";
+
+export interface HostOptions {
+  readonly vault: Vault;
+  readonly connect: Connect;
+  readonly clock: Clock;
+  readonly upstream: Upstream;
+  readonly maxRuns?: number;
+}
+
+const MAX_RUNS = 8;
+/** What an announcement may hold. */
+const MAX_CONNECTIONS = 100;
+/** How often connections are looked at whose models may have to be listed again. */
+const LOOK_EVERY = 60_000;
+/** How long the first announcement waits for the models. */
+const FIRST_LISTING = 5_000;
+/** How long a stop waits until the server knows of it. */
+const GOODBYE = 2_000;
+
+const isUnlisted = ({ models, error }: ConnectionRecord): boolean => models.length === 0 && error === null;
+
+export class Host {
+  private readonly vault: Vault;
+  private readonly clock: Clock;
+  private readonly upstream: Upstream;
+  private readonly executor: Executor;
+  private readonly listeners = new Set<() => void>();
+  /** Listings in a row that failed, by connection. */
+  private readonly failures = new Map<string, number>();
+  private readonly clean: <T>(value: T) => T;
+  private newest: HostState | null = null;
+  private started = false;
+  private looking = false;
+  private cancelLook: Cancel = () => {};
+
+  constructor(options: HostOptions) {
+    const { vault, connect, clock, upstream } = options;
+    this.vault = vault;
+    this.clock = clock;
+    this.upstream = upstream;
+    this.clean = cleaner(() => vault.secrets);
+    this.executor = new Executor({
+      connect: guarded(connect, this.clean),
+      clock,
+      executorId: vault.identity.executorId,
+      secret: vault.identity.secret,
+      instance: randomId(),
+      maxRuns: options.maxRuns ?? MAX_RUNS,
+      name: () => vault.identity.name,
+      connections: () => vault.connections.slice(0, MAX_CONNECTIONS).map((record) => this.announced(record)),
+      prepare: (request) => this.prepare(request),
+      changed: () => this.changed(),
+    });
+  }
+
+  /** The same object until something changes. */
+  state(): HostState {
+    this.newest ??= this.clean({
+      executorId: this.vault.identity.executorId,
+      name: this.vault.identity.name,
+      status: this.executor.status,
+      error: this.executor.error,
+      vault: this.vault.kind,
+      connections: this.vault.connections.map((record) => this.shown(record)),
+      running: this.executor.running,
+    });
+    return this.newest;
+  }
+
+  subscribe(listener: () => void): void {
+    this.listeners.add(listener);
+  }
+
+  unsubscribe(listener: () => void): void {
+    this.listeners.delete(listener);
+  }
+
+  /**
+   * Connects, and lists the models of all connections that were not listed lately. What was never listed comes first,
+   * if it comes soon: an executor that has just begun must not announce that it has no models any more.
+   */
+  async start(): Promise<void> {
+    this.started = true;
+    const looked = this.look();
+    if (this.vault.connections.some(isUnlisted)) await this.soon(looked);
+    if (this.started) this.executor.start();
+    await looked;
+  }
+
+  /** Until it is done, or has taken too long. */
+  private soon(work: Promise<void>): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.clock.after(FIRST_LISTING, resolve);
+      work.then(resolve, resolve).finally(cancel);
+    });
+  }
+
+  /** Ends the runs in hand and disconnects; `start` begins again. */
+  async stop(): Promise<void> {
+    this.started = false;
+    this.cancelLook();
+    await this.executor.stop(GOODBYE);
+  }
+
+  /** Takes no new run, and disconnects when those in hand are delivered; `start` begins again. */
+  async drain(): Promise<void> {
+    this.started = false;
+    this.cancelLook();
+    await this.executor.drain();
+  }
+
+  async saveConnection(draft: ConnectionDraft): Promise<ConnectionState> {
+    const record = await this.vault.save(draft);
+    return this.refreshConnection(record.id);
+  }
+
+  async removeConnection(id: string): Promise<void> {
+    await this.vault.remove(id);
+    this.offersChanged();
+  }
+
+  /** Nothing is stored; a key that is not given is the stored one, if the address has not moved. */
+  async testConnection(draft: ConnectionDraft): Promise<TestResult> {
+    try {
+      const { record, key } = this.vault.preview(draft);
+      return { ok: true, models: await listModels(record, key, this.upstream) };
+    } catch (error) {
+      return { ok: false, error: failureOf(error, "upstream_error") };
+    }
+  }
+
+  async refreshConnection(id: string): Promise<ConnectionState> {
+    const record = choose(this.vault.connections, { id: "", provider: null, connection_id: id }).record;
+    await this.list(record);
+    this.offersChanged();
+    return this.shown(this.vault.find(id) ?? record);
+  }
+
+  async rename(name: string): Promise<void> {
+    await this.vault.rename(name);
+    this.offersChanged();
+  }
+
+  /** Another worker of the same user has changed the vault. */
+  async reload(): Promise<void> {
+    await this.vault.reload();
+    this.offersChanged();
+  }
+
+  private async look(): Promise<void> {
+    if (this.looking) return;
+    this.looking = true;
+    const stale = this.vault.connections.filter((record) => this.isStale(record));
+    await Promise.all(stale.map((record) => this.list(record)));
+    this.looking = false;
+    if (stale.length > 0) this.offersChanged();
+    if (this.started) this.lookLater();
+  }
+
+  private lookLater(): void {
+    this.cancelLook();
+    this.cancelLook = this.clock.after(LOOK_EVERY, () => void this.look());
+  }
+
+  private isStale(record: ConnectionRecord): boolean {
+    const failures = this.failures.get(record.id) ?? (record.error ? 1 : 0);
+    return isStale(record, failures, this.clock.now());
+  }
+
+  private async list(record: ConnectionRecord): Promise<void> {
+    try {
+      const models = this.clean(await listModels(record, this.keyFor(record), this.upstream));
+      this.failures.delete(record.id);
+      await this.vault.noteListing(record, listed(record, models, this.clock.now()));
+    } catch (error) {
+      this.failures.set(record.id, (this.failures.get(record.id) ?? 0) + 1);
+      const why = this.clean(failureOf(error, "upstream_error"));
+      await this.vault.noteListing(record, notListed(record, why, this.clock.now()));
+    }
+  }
+
+  private keyFor(record: ConnectionRecord): string | null {
+    return this.vault.keyFor(record, record.baseUrl);
+  }
+
+  /** Refuses here what can be refused before the claim; the call itself asks for the key again. */
+  private prepare(request: CompletionRequest): Job {
+    const { record, model } = choose(this.vault.connections, request.model);
+    const key = this.keyFor(record);
+    const call = {
+      target: { provider: record.provider, baseUrl: record.baseUrl, key },
+      dialect: dialectOf(record.provider),
+      who: whoIs(record, key !== null, model),
+      model,
+      formData: request.form_data,
+    };
+    return (write, signal) => run(call, this.upstream, write, signal);
+  }
+
+  private announced(record: ConnectionRecord): Connection {
+    const { id, provider, label, models } = record;
+    return { id, provider, label, models: [...models], error: this.errorOf(record) };
+  }
+
+  private shown(record: ConnectionRecord): ConnectionState {
+    const { id, provider, label, baseUrl, models } = record;
+    const hasKey = this.vault.hasKey(record);
+    return { id, provider, label, baseUrl, hasKey, models, error: this.errorOf(record) };
+  }
+
+  private errorOf(record: ConnectionRecord) {
+    return this.vault.keyFailure(record) ?? record.error;
+  }
+
+  private offersChanged(): void {
+    this.executor.announce();
+    this.changed();
+  }
+
+  private changed(): void {
+    this.newest = null;
+    for (const listener of this.listeners) listener();
+  }
+}

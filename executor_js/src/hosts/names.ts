@@ -1,0 +1,48 @@
+/** The names that a page and its workers agree on. */
+
+/** The worker's name: the page's build is appended, so that two builds never share a worker. */
+export const workerName = (userId: number): string => `keyside-${userId}`;
+
+export interface ReadName {
+  readonly user: string;
+  readonly version: string;
+}
+
+export function readWorkerName(name: string): ReadName {
+  const [, user = "0", version = "dev"] = /^keyside-(\d+)(?:@(.*))?$/.exec(name) ?? [];
+  return { user, version };
+}
+
+/** One vault a user: another account in the same browser opens another one. */
+export const vaultName = (user: string): string => `keyside-vault-${user}`;
+
+/** The Web Lock that the one running executor of a user holds. */
+export const lockName = (user: string): string => `keyside-executor-${user}`;
+
+/** Where workers of one user tell each other of changes. */
+export const channelName = (user: string): string => `keyside-changes-${user}`;
+
+const BROWSERS: readonly (readonly [RegExp, string])[] = [
+  [/Edg\//, "Edge"],
+  [/OPR\//, "Opera"],
+  [/Firefox\//, "Firefox"],
+  [/Chrome\//, "Chrome"],
+  [/Safari\//, "Safari"],
+];
+
+const SYSTEMS: readonly (readonly [RegExp, string])[] = [
+  [/Android/, "Android"],
+  [/iPhone/, "iPhone"],
+  [/iPad/, "iPad"],
+  [/Windows/, "Windows"],
+  [/Mac OS X/, "Mac"],
+  [/CrOS/, "ChromeOS"],
+  [/Linux/, "Linux"],
+];
+
+/** What an executor in a browser is called until its user renames it, such as `Firefox on Linux`. */
+export function browserName(userAgent: string): string {
+  const first = (table: readonly (readonly [RegExp, string])[]) =>
+    table.find(([pattern]) => pattern.test(userAgent))?.[1];
+  return [first(BROWSERS) ?? "Browser", first(SYSTEMS)].filter(Boolean).join(" on ");
+}

@@ -1,0 +1,135 @@
+/** The companion's program: reads its options, keeps its identity in a file, and runs until it is told to end. */
+
+import { randomBytes } from "node:crypto";
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { homedir, hostname } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { failureOf } from "../failures";
+import type { Identity } from "../vault";
+import { openCompanion } from "./companion";
+import type { Host } from "./host";
+
+const USAGE = `Usage: keyside-executor [--url URL] [--token TOKEN] [--name NAME]
+
+Runs model calls for a Keyside server, with keys from this machine's environment (OPENAI_API_KEY, OLLAMA_HOST, ...).
+
+  --url    the server, such as http://127.0.0.1:8000   (KEYSIDE_URL)
+  --token  an API token with the scope executor         (KEYSIDE_TOKEN)
+  --name   what this executor is called                 (KEYSIDE_EXECUTOR_NAME)
+
+Its identity is kept in KEYSIDE_EXECUTOR_DIR, or in the folder keyside of the user's configuration.
+`;
+
+const OPTIONS = {
+  url: { type: "string" },
+  token: { type: "string" },
+  name: { type: "string" },
+  help: { type: "boolean", short: "h" },
+} as const;
+
+const { env } = process;
+
+/** Told to end. */
+let leaving = false;
+
+async function main(): Promise<void> {
+  const flags = readFlags();
+  if (flags.help) return void process.stdout.write(USAGE);
+  const url = flags.url ?? env.KEYSIDE_URL ?? "http://127.0.0.1:8000";
+  const name = (flags.name ?? env.KEYSIDE_EXECUTOR_NAME)?.trim() || undefined;
+  const host = await openCompanion({
+    url,
+    token: flags.token ?? env.KEYSIDE_TOKEN,
+    version: env.KEYSIDE_VERSION ?? "",
+    identity: await readIdentity(name),
+    environment: env,
+  });
+  endOnSignals(host);
+  host.subscribe(() => endIfUnwanted(host));
+  sayWhenAway(host, url);
+  await host.start();
+  sayWhenReady(host);
+}
+
+function readFlags() {
+  try {
+    return parseArgs({ options: OPTIONS }).values;
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : error}\n\n${USAGE}`);
+    process.exit(2);
+  }
+}
+
+/** A name that is given now goes before the one that was kept. */
+async function readIdentity(name: string | undefined): Promise<Identity> {
+  const folder =
+    env.KEYSIDE_EXECUTOR_DIR ?? join(env.XDG_CONFIG_HOME ?? join(homedir(), ".config"), "keyside");
+  const file = join(folder, "executor.json");
+  const kept = await readFile(file, "utf8").then(
+    (text) => JSON.parse(text) as Identity,
+    () => null,
+  );
+  if (kept) return { ...kept, name: name ?? kept.name };
+  const fresh: Identity = {
+    executorId: randomBytes(16).toString("hex"),
+    secret: randomBytes(32).toString("hex"),
+    name: name ?? hostname(),
+  };
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  // Written aside first: a half-written identity would be lost for good.
+  await writeFile(`${file}.new`, JSON.stringify(fresh), { mode: 0o600 });
+  await rename(`${file}.new`, file);
+  return fresh;
+}
+
+/** Says so once; the models were listed by then, or could not be. */
+function sayWhenReady(host: Host): void {
+  let said = false;
+  const look = () => {
+    const { status, name, connections } = host.state();
+    if (said || status !== "ready") return;
+    said = true;
+    const models = connections.reduce((count, connection) => count + connection.models.length, 0);
+    process.stdout.write(`Keyside executor "${name}" is ready: ${models} models\n`);
+  };
+  host.subscribe(look);
+  look();
+}
+
+/** Once for each time that the server cannot be reached. */
+function sayWhenAway(host: Host, url: string): void {
+  let tried = false;
+  let away = false;
+  host.subscribe(() => {
+    const { status } = host.state();
+    tried ||= status === "connecting";
+    if (status === "offline" && tried && !away && !leaving)
+      process.stderr.write(`Waiting for the server at ${url}\n`);
+    if (status !== "connecting") away = tried && status === "offline";
+  });
+}
+
+function endIfUnwanted(host: Host): void {
+  const { status, error } = host.state();
+  if (status === "refused")
+    end(`The server refuses this executor: ${error?.message ?? "it gives no reason."}`);
+  if (status === "replaced") end("Another executor with the same identity has taken over.");
+}
+
+function endOnSignals(host: Host): void {
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void goodbye(host));
+}
+
+async function goodbye(host: Host): Promise<never> {
+  leaving = true;
+  await host.stop();
+  process.exit(0);
+}
+
+function end(why: string): never {
+  process.stderr.write(`${why}\n`);
+  process.exit(1);
+}
+
+main().catch((error: unknown) => end(failureOf(error, "internal").message));

@@ -1,0 +1,69 @@
+/** Lists the models of a connection, and knows when to do so again. */
+
+import { texts, whole } from "./body";
+import type { Target } from "./dialects/dialect";
+import { parseJson } from "./explain";
+import { FailureError, fail, failure } from "./failures";
+import type { Failure, Model } from "./protocol.gen";
+import { dialectOf, modelNamed, providerOf } from "./providers";
+import type { ConnectionRecord, Listing } from "./record";
+import { ask, type Upstream } from "./runner";
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const MOST_TEXT = 16 * 1024 * 1024;
+const TIMEOUT = 20_000;
+
+/** Throws a `FailureError` with a sentence for people. */
+export async function listModels(
+  record: ConnectionRecord,
+  key: string | null,
+  upstream: Upstream,
+): Promise<Model[]> {
+  const target: Target = { provider: record.provider, baseUrl: record.baseUrl, key };
+  const dialect = dialectOf(record.provider);
+  const who = whoIs(record, key !== null, null);
+  const signal = AbortSignal.timeout(TIMEOUT);
+  try {
+    const response = await ask(dialect.models(target), who, upstream, signal);
+    const text = response.body ? await whole(texts(response.body), MOST_TEXT) : "";
+    return dialect.readModels(parseJson(text)) ?? fail("upstream_not_a_stream", notAList(record));
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw new FailureError(
+      failure("upstream_unreachable", `${record.label} did not list its models in time.`),
+    );
+  }
+}
+
+const notAList = ({ label }: ConnectionRecord): string =>
+  `${label} answered with something that is no list of models. Check the connection's base URL; most end with /v1.`;
+
+export const whoIs = (record: ConnectionRecord, hasKey: boolean, model: string | null) => ({
+  label: record.label,
+  provider: providerOf(record.provider),
+  baseUrl: record.baseUrl,
+  hasKey,
+  model,
+});
+
+/** What to note after a listing that went well: what the server has, and what the user named besides. */
+export function listed(record: ConnectionRecord, models: readonly Model[], now: number): Listing {
+  const named = record.offered.filter((id) => !models.some((model) => model.id === id));
+  return { models: [...models, ...named.map(modelNamed)], error: null, listedAt: now };
+}
+
+/** What to note after one that failed: the list stays, or is made of what is known without the server. */
+export function notListed(record: ConnectionRecord, error: Failure, now: number): Listing {
+  const known = record.offered.length > 0 ? record.offered : (providerOf(record.provider)?.models ?? []);
+  const models = record.models.length > 0 ? record.models : known.map(modelNamed);
+  // A server that answers, but has no list, is why the user could name models.
+  const expected = record.offered.length > 0 && !error.code.match(/unreachable|unauthorized|key/);
+  return { models, error: expected ? null : error, listedAt: now };
+}
+
+/** An hour after it went well; after failures sooner at first: a local server may just not have been started yet. */
+export function isStale(record: ConnectionRecord, failures: number, now: number): boolean {
+  const age = failures > 0 ? Math.min(MINUTE * 2 ** (failures - 1), HOUR) : HOUR;
+  return now - record.listedAt >= age;
+}

@@ -1,0 +1,147 @@
+/** The page's end: opens the worker in which the executor lives, and asks it. */
+
+import type {
+  ConnectionDraft,
+  ConnectionState,
+  ExecutorClient,
+  HostState,
+  OpenExecutor,
+  TestResult,
+  WorkerFactories,
+} from "./client";
+import { workerName } from "./hosts/names";
+import type { Answers, Ask, Port, Said } from "./hosts/ports";
+import { randomId } from "./ids";
+import type { Failure } from "./protocol.gen";
+
+export const openExecutor: OpenExecutor = ({ userId, workers }) => {
+  const { kind, port, terminate } = openWorker(workers, workerName(userId));
+  return new WorkerClient(kind, port, terminate);
+};
+
+interface OpenWorker {
+  readonly kind: ExecutorClient["kind"];
+  readonly port: Port;
+  terminate(): void;
+}
+
+function openWorker(workers: WorkerFactories, name: string): OpenWorker {
+  if (workers.shared) {
+    const { port } = workers.shared(name);
+    return { kind: "shared", port, terminate: () => port.close() };
+  }
+  const worker = workers.dedicated(name);
+  return { kind: "dedicated", port: worker, terminate: () => worker.terminate() };
+}
+
+interface Waiting {
+  resolve(value: unknown): void;
+  reject(error: Failure): void;
+}
+
+/** What is shown when the worker cannot run an executor at all. */
+const NO_HOST: HostState = {
+  executorId: "",
+  name: "",
+  status: "refused",
+  error: null,
+  vault: "memory",
+  connections: [],
+  running: 0,
+};
+
+class WorkerClient implements ExecutorClient {
+  readonly kind: ExecutorClient["kind"];
+  private readonly port: Port;
+  private readonly terminate: () => void;
+  private readonly waiting = new Map<number, Waiting>();
+  private readonly listeners = new Set<() => void>();
+  private newest: HostState | null = null;
+  private lastId = 0;
+
+  constructor(kind: ExecutorClient["kind"], port: Port, terminate: () => void) {
+    this.kind = kind;
+    this.port = port;
+    this.terminate = terminate;
+    port.onmessage = ({ data }: MessageEvent<Said>) => this.hear(data);
+    void holdLock(`keyside-page-${randomId()}`).then((page) => this.greet(page));
+  }
+
+  private greet(page: string | null): void {
+    this.ask({ what: "hello", page }).catch((error: Failure) => this.show({ ...NO_HOST, error }));
+  }
+
+  state(): HostState | null {
+    return this.newest;
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  saveConnection(draft: ConnectionDraft): Promise<ConnectionState> {
+    return this.ask({ what: "save", draft });
+  }
+
+  async removeConnection(id: string): Promise<void> {
+    await this.ask({ what: "remove", id });
+  }
+
+  testConnection(draft: ConnectionDraft): Promise<TestResult> {
+    return this.ask({ what: "test", draft });
+  }
+
+  refreshConnection(id: string): Promise<ConnectionState> {
+    return this.ask({ what: "refresh", id });
+  }
+
+  async rename(name: string): Promise<void> {
+    await this.ask({ what: "rename", name });
+  }
+
+  async stop(): Promise<void> {
+    await this.ask({ what: "stop" });
+    this.terminate();
+  }
+
+  private ask<A extends Ask>(ask: A): Promise<Answers[A["what"]]> {
+    this.lastId += 1;
+    const id = this.lastId;
+    return new Promise((resolve, reject) => {
+      this.waiting.set(id, { resolve: (value) => resolve(value as Answers[A["what"]]), reject });
+      this.port.postMessage({ id, ask });
+    });
+  }
+
+  private hear(said: Said): void {
+    if (said.kind === "state") this.show(said.state);
+    else this.settle(said);
+  }
+
+  private settle(said: Exclude<Said, { kind: "state" }>): void {
+    const asked = this.waiting.get(said.id);
+    this.waiting.delete(said.id);
+    if (said.kind === "answer") asked?.resolve(said.value);
+    else asked?.reject(said.error);
+  }
+
+  private show(state: HostState): void {
+    this.newest = state;
+    for (const listener of this.listeners) listener();
+  }
+}
+
+/** Holds a Web Lock for as long as this page lives, so that the worker learns when it goes; null without Web Locks. */
+function holdLock(name: string): Promise<string | null> {
+  // Neither plain http nor Node has them.
+  const locks: LockManager | undefined = globalThis.navigator?.locks;
+  if (!locks) return Promise.resolve(null);
+  return new Promise((held) => {
+    const hold = () => {
+      held(name);
+      return new Promise<never>(() => {});
+    };
+    void locks.request(name, hold);
+  });
+}

@@ -1,0 +1,186 @@
+/** Runs one upstream call: connection, dialect, fetch, and the answer's lines in the OpenAI chunk dialect. */
+
+import { createParser, type EventSourceParser } from "eventsource-parser";
+import { beginning, texts, whole } from "./body";
+import type { Dialect, Json, Target, UpstreamRequest } from "./dialects/dialect";
+import { Ending } from "./ending";
+import { explainError, explainStatus, explainUnreachable, type Place, parseJson, type Who } from "./explain";
+import { FailureError, fail } from "./failures";
+import { MAX_LINE } from "./limits";
+import type { Finish } from "./protocol.gen";
+
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
+
+/** The outside world of a call. */
+export interface Upstream {
+  readonly fetch: Fetch;
+  readonly place: Place;
+}
+
+export interface Call {
+  readonly target: Target;
+  readonly dialect: Dialect;
+  readonly who: Who;
+  readonly model: string;
+  readonly formData: Json;
+}
+
+export type Write = (line: string) => Promise<void>;
+
+const MOST_ERROR_TEXT = 64 * 1024;
+/** More than a line: pretty-printed JSON shrinks when it becomes one. */
+const MOST_COMPLETION_TEXT = 4 * MAX_LINE;
+
+const ABORTED: Finish = { reason: "aborted", error: null };
+
+export async function run(
+  call: Call,
+  upstream: Upstream,
+  write: Write,
+  signal: AbortSignal,
+): Promise<Finish> {
+  try {
+    const request = call.dialect.chat(call.target, call.model, call.formData);
+    const response = await ask(request, call.who, upstream, signal);
+    const finish = await relay(response, call, write);
+    return signal.aborted ? ABORTED : finish;
+  } catch (error) {
+    if (signal.aborted) return ABORTED;
+    if (error instanceof FailureError) return { reason: "error", error: error.failure };
+    throw error;
+  }
+}
+
+/** The answer, if it is 2xx; otherwise throws a `FailureError` with a sentence for people. */
+export async function ask(
+  { url, method, headers, body }: UpstreamRequest,
+  who: Who,
+  { fetch, place }: Upstream,
+  signal: AbortSignal,
+): Promise<Response> {
+  const init: RequestInit = { ...OPTIONS, method, headers, body: body ?? null, signal };
+  const response = await fetch(url, init).catch((error: unknown) => {
+    if (signal.aborted) throw error;
+    throw new FailureError(explainUnreachable(who, place));
+  });
+  if (response.type === "opaqueredirect" || (response.status >= 300 && response.status < 400)) {
+    fail(
+      "upstream_error",
+      `${who.label} sends this address elsewhere. Enter the one it sends to as base URL.`,
+    );
+  }
+  if (response.ok) return response;
+  const text = response.body ? await whole(texts(response.body), MOST_ERROR_TEXT) : "";
+  throw new FailureError(explainStatus(response.status, text, who));
+}
+
+/** No cookie, no referrer, and no redirect: that could carry the key to a host that it is not pinned to. */
+const OPTIONS: RequestInit = { credentials: "omit", referrerPolicy: "no-referrer", redirect: "manual" };
+
+async function relay(response: Response, call: Call, write: Write): Promise<Finish> {
+  if (!response.body) fail("upstream_not_a_stream");
+  const text = texts(response.body);
+  try {
+    const head = await beginning(text);
+    const first = head.trimStart().charAt(0);
+    // What providers name as the content type is often wrong; the first character never is.
+    if (first === "{" || first === "[") return await relayCompletion(head, text, call, write);
+    if (first === "<") fail("upstream_not_a_stream");
+    return await relayStream(head, text, call, write, isEventStream(response));
+  } finally {
+    await text.return();
+  }
+}
+
+const isEventStream = (response: Response): boolean =>
+  response.headers.get("content-type")?.includes("text/event-stream") ?? false;
+
+/** An answer in one piece: asked for with `stream: false`, or from a server that does not stream. */
+async function relayCompletion(
+  head: string,
+  text: AsyncIterable<string>,
+  { dialect, who }: Call,
+  write: Write,
+): Promise<Finish> {
+  const json = parseJson(head + (await whole(text, MOST_COMPLETION_TEXT)));
+  const error = explainError(json, who);
+  if (error) throw new FailureError(error);
+  const chunk = typeof json === "object" && json !== null ? dialect.toChunk(json as Json) : null;
+  if (!chunk) fail("upstream_not_a_stream");
+  const data = JSON.stringify(chunk);
+  await write(`data: ${data}`);
+  await write("data: [DONE]");
+  const ending = new Ending(who);
+  ending.observe(data);
+  ending.observe("[DONE]");
+  return ending.finish();
+}
+
+async function relayStream(
+  head: string,
+  text: AsyncIterable<string>,
+  { who }: Call,
+  write: Write,
+  declared: boolean,
+): Promise<Finish> {
+  const ending = new Ending(who);
+  const events = new Events();
+  const pass = async (data: string) => {
+    if (ending.reached) return;
+    await write(`data: ${data}`);
+    ending.observe(data);
+  };
+  for await (const part of following(head, text)) {
+    for (const data of events.feed(part)) await pass(data);
+    if (ending.reached) break;
+  }
+  if (!ending.reached) for (const data of events.rest()) await pass(data);
+  if (!declared && !events.seen) fail("upstream_not_a_stream");
+  return ending.finish();
+}
+
+async function* following(
+  head: string,
+  text: AsyncIterable<string>,
+): AsyncGenerator<string, void, undefined> {
+  yield head;
+  yield* text;
+}
+
+/** The data of the events in a stream of server-sent events. */
+class Events {
+  /** Whether there was anything that only such a stream has. */
+  seen = false;
+  private readonly parser: EventSourceParser;
+  private data: string[] = [];
+  private overflow = false;
+
+  constructor() {
+    this.parser = createParser({
+      maxBufferSize: MAX_LINE,
+      onEvent: (event) => {
+        this.seen = true;
+        this.data.push(event.data);
+      },
+      onComment: () => {
+        this.seen = true;
+      },
+      onError: (error) => {
+        this.overflow ||= error.type === "max-buffer-size-exceeded";
+      },
+    });
+  }
+
+  feed(text: string): string[] {
+    if (text !== "" && !this.overflow) this.parser.feed(text);
+    if (this.overflow && this.data.length === 0) fail("line_too_long");
+    const data = this.data;
+    this.data = [];
+    return data;
+  }
+
+  /** The last event of a server that closes without the blank line, unless it is only a part of one. */
+  rest(): string[] {
+    return this.feed("\n\n").filter((data) => data.trim() === "[DONE]" || parseJson(data) !== undefined);
+  }
+}

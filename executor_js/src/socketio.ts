@@ -1,0 +1,102 @@
+/** The transport over Socket.IO: the only file that knows socket.io-client (C1 to C3, C6). */
+
+import { io, type Socket } from "socket.io-client";
+import { ERRORS, type ErrorCode } from "./errors.gen";
+import { failure } from "./failures";
+import type { Failure, ServerMessage } from "./protocol.gen";
+import type { Connect, Handlers, Transport } from "./transport";
+
+export const PROTOCOL = 1;
+
+/** An acknowledgement that is so late is void; socket.io then forgets the callback. */
+const FORGET_ACK = 120_000;
+
+/** After the server itself has ended the connection, socket.io leaves the next try to us. */
+const RETURN_AFTER = 1_000;
+
+export interface SocketOptions {
+  /** The server's origin. */
+  readonly url: string;
+  /** An API token; browsers come with their session's cookie. */
+  readonly token?: string | undefined;
+  readonly client: { readonly name: string; readonly version: string };
+}
+
+export const socketIo =
+  (options: SocketOptions): Connect =>
+  (handlers) =>
+    new SocketTransport(options, handlers);
+
+class SocketTransport implements Transport {
+  private readonly socket: Socket;
+  private readonly handlers: Handlers;
+  private wanted = false;
+
+  constructor({ url, token, client }: SocketOptions, handlers: Handlers) {
+    this.handlers = handlers;
+    const who = { ...client, protocol: PROTOCOL };
+    this.socket = io(url, {
+      path: "/ws/socket.io",
+      transports: ["websocket"],
+      auth: token ? { client: who, token } : { client: who },
+      autoConnect: false,
+      forceNew: true,
+      reconnectionDelay: 250,
+      reconnectionDelayMax: 5_000,
+    });
+    this.listen();
+  }
+
+  open(): void {
+    this.wanted = true;
+    this.socket.connect();
+  }
+
+  close(): void {
+    this.wanted = false;
+    this.socket.disconnect();
+  }
+
+  emit(event: string, payload: unknown, answered: (ack: unknown) => void): void {
+    // socket.io would keep it, and send it before anything else on the next connection.
+    if (!this.socket.connected) return;
+    this.socket.timeout(FORGET_ACK).emit(event, payload, (error: Error | null, ack: unknown) => {
+      if (!error) answered(ack);
+    });
+  }
+
+  private listen(): void {
+    const { socket, handlers } = this;
+    socket.on("connect", () => handlers.opened());
+    socket.on("disconnect", (reason) => this.disconnected(reason));
+    socket.on("connect_error", (error) => this.failed(error));
+    socket.on("events", (message: ServerMessage, answer?: (value: unknown) => void) =>
+      handlers.received(message, (value) => answer?.(value)),
+    );
+  }
+
+  private disconnected(reason: string): void {
+    if (!this.wanted) return;
+    this.handlers.closed();
+    if (reason === "io server disconnect") setTimeout(() => this.comeBack(), RETURN_AFTER);
+  }
+
+  private comeBack(): void {
+    if (this.wanted) this.socket.connect();
+  }
+
+  private failed(error: Error): void {
+    if (!this.wanted) return;
+    // `active`: the network failed, and socket.io tries again. Otherwise the server has refused.
+    this.wanted = this.socket.active;
+    if (this.wanted) this.handlers.closed();
+    else this.handlers.refused(refusalOf(error));
+  }
+}
+
+/** The server refuses with an error's code as the message, or with the whole failure as its data. */
+function refusalOf(error: Error & { data?: { message?: unknown } }): Failure {
+  const code = error.message in ERRORS ? (error.message as ErrorCode) : "unauthorized";
+  const said = error.data?.message;
+  return failure(code, typeof said === "string" && said !== code ? said : undefined);
+}

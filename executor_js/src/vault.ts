@@ -1,0 +1,205 @@
+/**
+ * The connections of one user and their keys, each key pinned to the origin that it was entered for.
+ *
+ * A key is readable only inside this program: it is stored encrypted, or, where the origin has no WebCrypto
+ * (plain http), kept in memory alone. Whoever asks for one names the address that it would be sent to.
+ */
+
+import { originOf } from "./base-url";
+import type { ConnectionDraft } from "./client";
+import { hasMoved, readKey, recordFrom } from "./draft";
+import { FailureError, fail, failure } from "./failures";
+import { randomId } from "./ids";
+import type { Failure } from "./protocol.gen";
+import { providerOf } from "./providers";
+import type { ConnectionRecord, Listing } from "./record";
+import type { Sealed, Sealer } from "./sealer";
+import type { VaultStore } from "./vault-store";
+
+/** Who this executor is to the server; made once for each user and browser profile. */
+export interface Identity {
+  readonly executorId: string;
+  readonly secret: string;
+  readonly name: string;
+}
+
+/** A key as it is stored: the ciphertext beside the origin that it is pinned to. */
+interface SealedKey {
+  readonly origin: string;
+  readonly sealed: Sealed;
+}
+
+interface PlainKey {
+  readonly origin: string;
+  readonly text: string;
+}
+
+export interface Preview {
+  readonly record: ConnectionRecord;
+  readonly key: string | null;
+}
+
+const LONGEST_NAME = 200;
+
+export class Vault {
+  /** `memory`: keys are gone when this program ends. */
+  readonly kind: "stored" | "memory";
+  private readonly store: VaultStore;
+  private readonly sealer: Sealer | null;
+  private who: Identity;
+  private records = new Map<string, ConnectionRecord>();
+  private keys = new Map<string, PlainKey>();
+  private plainSecrets: readonly string[] = [];
+
+  private constructor(store: VaultStore, sealer: Sealer | null, who: Identity) {
+    this.kind = sealer ? "stored" : "memory";
+    this.store = store;
+    this.sealer = sealer;
+    this.who = who;
+  }
+
+  /** `name` is what the executor is called until its user calls it something else. */
+  static async open(store: VaultStore, sealer: Sealer | null, name: string): Promise<Vault> {
+    const fresh: Identity = { executorId: randomId(), secret: randomId(32), name };
+    const identity = (await store.ensure("meta", "identity", fresh)) as Identity;
+    const vault = new Vault(store, sealer, identity);
+    await vault.reload();
+    return vault;
+  }
+
+  get identity(): Identity {
+    return this.who;
+  }
+
+  /** In the order in which they were made. */
+  get connections(): readonly ConnectionRecord[] {
+    return [...this.records.values()].sort((a, b) => a.position - b.position);
+  }
+
+  /** Every key in plain, to be kept out of whatever leaves. The same array until something changes. */
+  get secrets(): readonly string[] {
+    return this.plainSecrets;
+  }
+
+  find(id: string): ConnectionRecord | undefined {
+    return this.records.get(id);
+  }
+
+  hasKey(record: ConnectionRecord): boolean {
+    return this.keys.get(record.id)?.origin === originOf(record.baseUrl);
+  }
+
+  /** The key to send to `url`, or null if the connection has none. Throws `key_unavailable` rather than send it elsewhere. */
+  keyFor(record: ConnectionRecord, url: string): string | null {
+    const key = this.keys.get(record.id);
+    if (key && key.origin === originOf(url)) return key.text;
+    const missing = this.keyFailure(record);
+    if (key || missing) throw new FailureError(missing ?? failure("key_unavailable"));
+    return null;
+  }
+
+  /** Why the connection cannot be used as it is, if it wants a key. */
+  keyFailure(record: ConnectionRecord): Failure | null {
+    if (this.hasKey(record)) return null;
+    if (record.keyed) {
+      return failure("key_unavailable", `The key for ${record.label} is not there any more. Enter it again.`);
+    }
+    if (providerOf(record.provider)?.key !== "required") return null;
+    return failure("key_unavailable", `${record.label} needs a key. Enter one.`);
+  }
+
+  /** What `save` would store, and the key that it would have. Throws a `FailureError`. */
+  preview(draft: ConnectionDraft, freshId = randomId()): Preview {
+    const before = draft.id === undefined ? undefined : this.records.get(draft.id);
+    if (draft.id !== undefined && !before) fail("connection_unknown");
+    const record = recordFrom(draft, before, { id: freshId, position: this.nextPosition() });
+    return { record, key: draft.key === undefined ? this.keptKey(before, record) : readKey(draft.key) };
+  }
+
+  /** Throws a `FailureError` if the draft cannot be stored. `freshId` becomes the id of a new connection. */
+  async save(draft: ConnectionDraft, freshId?: string): Promise<ConnectionRecord> {
+    const { record, key } = this.preview(draft, freshId);
+    await this.putKey(record, key);
+    await this.putRecord(record);
+    return record;
+  }
+
+  /** Notes what a connection offers, if it is still as it was when its models were asked for. */
+  async noteListing(asked: ConnectionRecord, listing: Listing): Promise<void> {
+    const record = this.records.get(asked.id);
+    if (record?.baseUrl !== asked.baseUrl) return;
+    await this.putRecord({ ...record, ...listing });
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.store.remove("keys", id);
+    await this.store.remove("connections", id);
+    this.keys.delete(id);
+    this.records.delete(id);
+    this.listSecrets();
+  }
+
+  async rename(name: string): Promise<void> {
+    const trimmed = name.trim().slice(0, LONGEST_NAME);
+    if (trimmed === "") fail("bad_request", "Enter a name.");
+    this.who = { ...this.who, name: trimmed };
+    await this.store.put("meta", "identity", this.who);
+  }
+
+  /** Reads everything again: another worker of the same user may have changed it. */
+  async reload(): Promise<void> {
+    const meta = await this.store.all("meta");
+    this.who = (meta.get("identity") as Identity | undefined) ?? this.who;
+    this.records = (await this.store.all("connections")) as Map<string, ConnectionRecord>;
+    if (this.sealer) this.keys = await this.openKeys(this.sealer);
+    this.listSecrets();
+  }
+
+  /** A key stays with its connection, but does not move to another host with it. */
+  private keptKey(before: ConnectionRecord | undefined, after: ConnectionRecord): string | null {
+    if (!before || hasMoved(before, after.baseUrl)) return null;
+    return this.keys.get(before.id)?.text ?? null;
+  }
+
+  private nextPosition(): number {
+    return Math.max(0, ...this.connections.map((each) => each.position + 1));
+  }
+
+  private async openKeys(sealer: Sealer): Promise<Map<string, PlainKey>> {
+    const opened = new Map<string, PlainKey>();
+    for (const [id, value] of await this.store.all("keys")) {
+      const { origin, sealed } = value as SealedKey;
+      // One that does not open any more is as good as none: its connection then says so.
+      const text = await sealer.open(sealed, contextOf(id, origin)).catch(() => null);
+      if (text !== null) opened.set(id, { origin, text });
+    }
+    return opened;
+  }
+
+  private async putKey({ id, baseUrl }: ConnectionRecord, text: string | null): Promise<void> {
+    const origin = originOf(baseUrl);
+    if (text === null) {
+      await this.store.remove("keys", id);
+      this.keys.delete(id);
+    } else {
+      if (this.sealer) {
+        const sealed = await this.sealer.seal(text, contextOf(id, origin));
+        await this.store.put("keys", id, { origin, sealed } satisfies SealedKey);
+      }
+      this.keys.set(id, { origin, text });
+    }
+    this.listSecrets();
+  }
+
+  private async putRecord(record: ConnectionRecord): Promise<void> {
+    await this.store.put("connections", record.id, record);
+    this.records.set(record.id, record);
+  }
+
+  private listSecrets(): void {
+    this.plainSecrets = [...this.keys.values()].map((key) => key.text);
+  }
+}
+
+/** Binds the ciphertext to its connection and origin: moved to another row, it does not open. */
+const contextOf = (id: string, origin: string): string => `keyside key ${id} ${origin}`;

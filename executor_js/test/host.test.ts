@@ -1,0 +1,229 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import type { ConnectionDraft } from "../src/client";
+import { Host } from "../src/hosts/host";
+import type { MemoryLink } from "../src/memory";
+import type { Fetch } from "../src/runner";
+import { Vault } from "../src/vault";
+import { memoryStore } from "../src/vault-store";
+import { FakeClock } from "./kit/clock";
+import { memoryServer, reconnect, type ServerDouble } from "./kit/server";
+import { chunk, event, stream, UpstreamDouble } from "./kit/upstream";
+
+const CANARY = "canary-key-that-must-not-leave";
+const MODELS = JSON.stringify({ data: [{ id: "model" }, { id: "other" }] });
+
+describe("a host", () => {
+  let upstream: UpstreamDouble;
+  let clock: FakeClock;
+  let server: ServerDouble;
+  let link: MemoryLink;
+  let host: Host;
+  let draft: ConnectionDraft;
+
+  beforeAll(async () => {
+    upstream = await UpstreamDouble.start();
+  });
+  afterAll(() => upstream.stop());
+
+  beforeEach(async () => {
+    clock = new FakeClock();
+    ({ server, link } = memoryServer());
+    upstream.asked.length = 0;
+    answering(MODELS, stream("Hello"));
+    host = await open();
+    draft = { provider: "custom", label: "Box", baseUrl: upstream.url, key: CANARY };
+  });
+
+  async function open(fetcher: Fetch = (url, init) => fetch(url, init)): Promise<Host> {
+    return new Host({
+      vault: await Vault.open(memoryStore(), null, "Test"),
+      connect: link.connect,
+      clock,
+      upstream: { fetch: fetcher, place: { kind: "node", https: false } },
+    });
+  }
+
+  /** What upstream answers to a listing, and to a chat completion. */
+  function answering(models: string, completion: string, status = 200): void {
+    upstream.script = (response, { method }) => {
+      response.writeHead(status, {
+        "Content-Type": method === "GET" ? "application/json" : "text/event-stream",
+      });
+      response.end(method === "GET" ? models : completion);
+    };
+  }
+
+  const finished = async (run: ReturnType<ServerDouble["offer"]>) => {
+    await vi.waitUntil(async () => {
+      await clock.advance(40);
+      return run.finish;
+    });
+    return run;
+  };
+
+  it("announces a connection's models after it was saved, and runs one", async () => {
+    await host.start();
+    const saved = await host.saveConnection(draft);
+    expect(saved.models.map((model) => model.id)).toEqual(["model", "other"]);
+    expect(host.state()).toMatchObject({
+      status: "ready",
+      vault: "memory",
+      running: 0,
+      connections: [{ hasKey: true }],
+    });
+    expect(server.announcements.at(-1)?.connections[0]).toMatchObject({
+      id: saved.id,
+      models: [{ id: "model" }, { id: "other" }],
+    });
+    const run = await finished(server.offer("run", { model: { connection_id: saved.id } }));
+    expect(run.lines).toEqual([`data: ${chunk("Hello")}`, `data: ${chunk("", "stop")}`, "data: [DONE]"]);
+    expect(run.finish).toEqual({ reason: "stop", error: null });
+  });
+
+  it("[S1][E13] the key is in no byte that leaves, though upstream echoes it everywhere", async () => {
+    const echo = JSON.stringify({ error: { message: `Incorrect key ${CANARY}`, code: CANARY } });
+    answering(
+      JSON.stringify({ data: [{ id: `model ${CANARY}`, name: CANARY }] }),
+      event(chunk(`Key ${CANARY}`)) + event(echo),
+    );
+    await host.start();
+    const { id } = await host.saveConnection({ ...draft, label: `Box ${CANARY}` });
+    await finished(server.offer("echoed", { model: { connection_id: id } }));
+    answering(echo, echo, 401);
+    await host.refreshConnection(id);
+    const refused = await finished(server.offer("refused", { model: { connection_id: id } }));
+    expect(refused.finish?.error?.message).toContain("Incorrect key [redacted]");
+    server.offer("unknown", { model: { connection_id: CANARY } });
+    const keyless = await host.saveConnection({ provider: "openai", label: CANARY, baseUrl: upstream.url });
+    server.offer("keyless", { model: { connection_id: keyless.id } });
+    expect(server.answers.at(-1)?.error?.message).toContain("[redacted] needs a key");
+    await reconnect(server, link);
+    const bytes = link.bytes.join("\n");
+    expect(bytes).toContain("Key [redacted]");
+    expect(bytes).not.toContain(CANARY);
+    expect(JSON.stringify(host.state())).not.toContain(CANARY);
+    expect(upstream.asked[0]?.headers.authorization).toBe(`Bearer ${CANARY}`);
+  });
+
+  it("[S1] the base URL never leaves", async () => {
+    await host.start();
+    const { id } = await host.saveConnection(draft);
+    answering("{}", "{}", 500);
+    await host.refreshConnection(id);
+    await finished(server.offer("run", { model: { connection_id: id } }));
+    expect(link.bytes.join("\n")).not.toContain("127.0.0.1");
+  });
+
+  it("[E1] models that were listed while an announcement was under way are announced as well", async () => {
+    const waiting: (() => void)[] = [];
+    server.meddle = (event, payload, answer) => {
+      waiting.push(() => server.handle(event, payload, answer));
+      return true;
+    };
+    await host.start();
+    await host.saveConnection(draft);
+    for (const answer of waiting) answer();
+    expect(host.state().status).toBe("ready");
+    expect(server.announcements.at(-1)?.connections[0]?.models).toHaveLength(2);
+  });
+
+  it("keeps the last known models when they cannot be listed, and says why", async () => {
+    await host.start();
+    const { id } = await host.saveConnection(draft);
+    answering("<html>", "", 502);
+    const refreshed = await host.refreshConnection(id);
+    expect(refreshed.models).toHaveLength(2);
+    expect(refreshed.error?.code).toBe("upstream_error");
+    expect(server.announcements.at(-1)?.connections[0]?.error?.code).toBe("upstream_error");
+  });
+
+  it("offers what the user named, or what the catalog knows, where nothing was ever listed", async () => {
+    answering("", "", 404);
+    const named = await host.saveConnection({ ...draft, models: ["mine"] });
+    expect(named).toMatchObject({ models: [{ id: "mine" }], error: null });
+    const known = await host.saveConnection({ ...draft, provider: "deepseek" });
+    expect(known.models.map((model) => model.id)).toContain("deepseek-chat");
+    expect(known.error?.code).toBe("upstream_error");
+  });
+
+  it("tests a draft without storing it, with the stored key if none is given", async () => {
+    expect(await host.testConnection(draft)).toMatchObject({
+      ok: true,
+      models: [{ id: "model" }, { id: "other" }],
+    });
+    expect(host.state().connections).toEqual([]);
+    const { id } = await host.saveConnection(draft);
+    const { key: _, ...withoutKey } = draft;
+    await host.testConnection({ ...withoutKey, id });
+    expect(upstream.asked.at(-1)?.headers.authorization).toBe(`Bearer ${CANARY}`);
+    await host.testConnection({ ...withoutKey, id, baseUrl: upstream.url.replace("127.0.0.1", "localhost") });
+    expect(upstream.asked.at(-1)?.headers.authorization).toBeUndefined();
+    answering("<html>", "");
+    expect(await host.testConnection(draft)).toMatchObject({
+      ok: false,
+      error: { code: "upstream_not_a_stream" },
+    });
+    expect(await host.testConnection({ ...draft, baseUrl: "box" })).toMatchObject({
+      error: { code: "bad_request" },
+    });
+  });
+
+  it("lists again after an hour, after a failure sooner at first, and not once it is stopped", async () => {
+    let listings = 0;
+    let status = 200;
+    host = await open(async () => {
+      listings += 1;
+      return new Response(MODELS, { status });
+    });
+    await host.saveConnection(draft);
+    await host.start();
+    const listingsAfter = async (minutes: number) => {
+      await clock.advance(minutes * 60_000);
+      return listings;
+    };
+    expect(await listingsAfter(59)).toBe(1);
+    status = 500;
+    expect(await listingsAfter(1)).toBe(2);
+    expect(await listingsAfter(1)).toBe(3);
+    expect(await listingsAfter(1)).toBe(3);
+    expect(await listingsAfter(1)).toBe(4);
+    expect(await listingsAfter(3)).toBe(4);
+    expect(await listingsAfter(1)).toBe(5);
+    await host.stop();
+    expect(await listingsAfter(180)).toBe(5);
+  });
+
+  it("[E3] refuses a run whose connection it does not have, or whose key is missing", async () => {
+    await host.start();
+    server.offer("gone", { model: { connection_id: "gone" } });
+    const { id } = await host.saveConnection({ provider: "openai", label: "", baseUrl: upstream.url });
+    server.offer("keyless", { model: { connection_id: id } });
+    expect(server.answers.map((answer) => answer.error?.code)).toEqual([
+      "connection_unknown",
+      "key_unavailable",
+    ]);
+    expect(server.answers.every((answer) => answer.error?.retryable)).toBe(true);
+  });
+
+  it("renames and removes, and announces both", async () => {
+    await host.start();
+    const { id } = await host.saveConnection(draft);
+    await host.rename("Desk");
+    await host.removeConnection(id);
+    expect(server.announcements.at(-1)).toMatchObject({ name: "Desk", connections: [] });
+    expect(host.state()).toMatchObject({ name: "Desk", connections: [] });
+    await expect(host.rename("  ")).rejects.toThrow("Enter a name.");
+    await expect(host.refreshConnection(id)).rejects.toThrow();
+  });
+
+  it("a connection that moves to another host in mid-run does not move its key", async () => {
+    await host.start();
+    const { id } = await host.saveConnection(draft);
+    const run = server.offer("run", { model: { connection_id: id } });
+    const { key: _, ...withoutKey } = draft;
+    await host.saveConnection({ ...withoutKey, id, baseUrl: upstream.url.replace("127.0.0.1", "localhost") });
+    await finished(run);
+    expect(host.state().connections[0]?.error?.code).toBe("key_unavailable");
+    expect(upstream.asked.filter(({ headers }) => headers.host?.startsWith("localhost"))).toEqual([]);
+  });
+});

@@ -1,0 +1,119 @@
+"""Every setting is documented, has the value that is documented, and refuses nonsense in one sentence."""
+
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keyside import cli
+from keyside.settings import OPTIONS, BadSettings, Settings, default_data_dir, load, settings_table
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+
+    for name in [name for name in os.environ if name.upper().startswith("KEYSIDE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_page_of_settings_is_current() -> None:
+    assert PAGE.read_text() == settings_table()
+
+
+def test_every_setting_says_what_it_does() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
+        assert f"| `KEYSIDE_{name.upper()}` |" in settings_table()
+
+
+def test_the_options_of_serve_are_settings() -> None:
+    assert tuple(inspect.signature(cli.serve).parameters) == OPTIONS
+    assert set(OPTIONS) <= set(Settings.model_fields)
+
+
+def test_the_page_shows_nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = settings_table()
+    monkeypatch.setenv("XDG_DATA_HOME", "/canary")
+    monkeypatch.setenv("KEYSIDE_HOST", "localhost")
+    assert settings_table() == before
+
+
+def test_an_option_wins_over_the_environment_and_that_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("KEYSIDE_PORT=1\nKEYSIDE_SYNC=normal\nDEEPSEEK_API_KEY=sk-canary\n")
+    assert (load().port, load().sync) == (1, "normal")
+    monkeypatch.setenv("KEYSIDE_PORT", "2")
+    monkeypatch.setenv("KEYSIDE_SYNC", "")
+    assert (load().port, load().sync) == (2, "normal")
+    assert (load(port=3).port, load(port=None).port) == (3, 2)
+    assert "sk-canary" not in repr(load())
+
+
+def test_data_go_where_the_platform_keeps_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    assert default_data_dir() == tmp_path / ".local" / "share" / "keyside"
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    assert default_data_dir() == tmp_path / ".local" / "share" / "keyside"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert default_data_dir() == tmp_path / "data" / "keyside"
+    assert load(data_dir="~/here").data_dir == tmp_path / "here"
+    assert load(data_dir="here").data_dir == Path.cwd() / "here"
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"host": "localhost", "port": 80}, "http://localhost"),
+        ({"host": "::1", "port": 9000}, "http://[::1]:9000"),
+        ({"tls_cert": "c", "tls_key": "k", "port": 443}, "https://127.0.0.1"),
+        ({"host": "0.0.0.0", "public_url": "https://Chat.Example.org/"}, "https://chat.example.org"),
+        ({"auth": "off", "host": "127.0.0.2", "public_url": "http://[::1]:5173"}, "http://[::1]:5173"),
+    ],
+)
+def test_the_address_that_people_use(given: dict[str, Any], url: str) -> None:
+    assert load(**given).url == url
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"auth": "off", "host": "192.168.1.5"},
+        {"auth": "off", "host": "0.0.0.0", "public_url": "https://chat.example.org"},
+        {"auth": "off", "public_url": "https://chat.example.org"},
+        {"auth": "off", "host": "localhost.example.org"},
+    ],
+)
+def test_off_is_for_loopback_addresses_only(given: dict[str, Any]) -> None:
+    with pytest.raises(BadSettings, match="KEYSIDE_AUTH=off lets in whoever reaches the server"):
+        load(**given)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
+def test_off_loopback_a_public_url_is_needed(host: str) -> None:
+    with pytest.raises(BadSettings, match="set KEYSIDE_PUBLIC_URL"):
+        load(host=host)
+    assert load(host=host, public_url="https://chat.example.org").warning is None
+    assert "plain http" in (load(host=host, public_url="http://chat.example.org").warning or "")
+
+
+def test_nobody_is_warned_of_plain_http_on_a_loopback_address() -> None:
+    assert load().warning is None
+    assert load(public_url="http://localhost:5173").warning is None
+
+
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if name.endswith(("timeout", "grace"))])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon"])
+def test_a_time_is_a_number_above_nothing(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"KEYSIDE_{name.upper()}", value)
+    with pytest.raises(BadSettings, match=rf"^KEYSIDE_{name.upper()} cannot be '.*': input should be .*\.$"):
+        load()

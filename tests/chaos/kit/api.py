@@ -1,0 +1,61 @@
+"""The HTTP client: asks again until there is an answer, as a page would, whatever the server is going through."""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+TRY_SECONDS = 0.2
+
+
+class Api:
+    """The native face of one server."""
+
+    def __init__(self, port: int) -> None:
+        self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=3, trust_env=False)
+        self.strange: list[str] = []
+        """Answers that no fault explains."""
+        self.troubles: dict[str, str] = {}
+        """Why what is still asked for was not answered the last time."""
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        await self._client.aclose()
+
+    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and body; what fails for the moment is asked for again, so a deleted thing may be 404."""
+        while True:
+            try:
+                answer = await self._client.request(method, path, json=body)
+            except httpx.TransportError as error:
+                self.troubles[f"{method} {path}"] = repr(error)
+                await asyncio.sleep(TRY_SECONDS)
+                continue
+            if answer.status_code == 503:
+                self.troubles[f"{method} {path}"] = answer.text
+                await asyncio.sleep(TRY_SECONDS)
+                continue
+            self.troubles.pop(f"{method} {path}", None)
+            if answer.status_code >= 500:
+                self.strange.append(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
+            return answer.status_code, answer.json() if answer.content else None
+
+    async def new_chat(self) -> int:
+        """The id of a new chat."""
+        status, chat = await self.ask("POST", "/api/chats", {})
+        assert status == 201, chat
+        return int(chat["id"])
+
+    async def start(self, chat_id: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Asks for an answer; with its `run_id` in the body it is asked for once, however often it is sent."""
+        return await self.ask("POST", f"/api/chats/{chat_id}/runs", body)
+
+    async def run(self, run_id: str) -> dict[str, Any] | None:
+        """A run; nothing where it was deleted."""
+        status, run = await self.ask("GET", f"/api/runs/{run_id}")
+        return run if status == 200 else None
+
+    async def messages(self, chat_id: int) -> list[dict[str, Any]] | None:
+        """All messages of a chat; nothing where it was deleted."""
+        status, page = await self.ask("GET", f"/api/chats/{chat_id}/messages")
+        return page["items"] if status == 200 else None

@@ -1,0 +1,126 @@
+"""One schedule: what is asked for and which faults happen when, all from one seed; then the world comes to rest."""
+
+import asyncio
+import random
+import time
+import traceback
+from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.checks import check, settle
+from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.kit.nursery import Nursery
+from tests.chaos.world import Asked, Chat, World
+
+MOST_SECONDS = 90
+"""What a schedule may take in all, on a busy machine."""
+
+
+@dataclass
+class Result:
+    """How a schedule went."""
+
+    seed: int
+    figures: Counter[str]
+    wrong: list[str] = field(default_factory=list)
+    story: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+async def play(seed: int, nursery: Nursery) -> Result:
+    """Plays a schedule to its end and checks what it left."""
+    began = time.monotonic()
+    world = World(seed, nursery)
+    story: list[str] = []
+    try:
+        async with asyncio.timeout(MOST_SECONDS), world:
+            _tell(story, began, "all is there")
+            await _throw(world, story, began)
+            await settle(world)
+            _tell(story, began, "all is at rest")
+            await check(world)
+            _tell(story, began, "all is checked")
+    except TimeoutError:
+        world.wrong.append(f"did not come to an end in {MOST_SECONDS} s")
+    except Exception as error:
+        world.wrong.append("the kit: " + "".join(traceback.format_exception(error)))
+    result = Result(seed, world.figures, world.wrong, story, time.monotonic() - began)
+    if world.wrong:
+        story += [f"server: {line}" for line in world.server.log[-30:]]
+        story += [f"{what} waits: {why}" for what, why in world.api.troubles.items()]
+        story += [f"{one.name}: {line}" for one in world.companions for line in one.said[-5:]]
+    return result
+
+
+def _tell(story: list[str], began: float, what: str) -> None:
+    story.append(f"{time.monotonic() - began:.2f} {what}")
+
+
+async def _throw(world: World, story: list[str], began: float) -> None:
+    rng = world.rng
+    for _ in range(rng.randint(1, 3)):
+        chat = Chat(await world.api.new_chat())
+        world.chats.append(chat)
+        for viewer in world.viewers:
+            viewer.follow(chat.id)
+    seconds = rng.uniform(1.5, 3)
+    names, weights = list(FAULTS), [weight for _, weight in FAULTS.values()]
+    async with asyncio.TaskGroup() as group:
+        for number in range(rng.randint(3, 7)):
+            asking = _ask(world, number, rng.choice(world.chats), random.Random(rng.random()))
+            group.create_task(_later(rng.uniform(0, seconds * 0.7), asking))
+        for name in rng.choices(names, weights, k=rng.randint(2, 6)):
+            fault, own = FAULTS[name][0], random.Random(rng.random())
+            group.create_task(_happen(world, story, began, rng.uniform(0, seconds), name, fault, own))
+    await world.heal()
+    _tell(story, began, "every fault is over")
+
+
+async def _happen(
+    world: World, story: list[str], began: float, at: float, name: str, fault: Fault, rng: random.Random
+) -> None:
+    await asyncio.sleep(at)
+    start = time.monotonic() - began
+    story.append(f"{start:.2f} {name} begin")
+    await fault(world, rng)
+    world.figures[name] += 1
+    story.append(f"{time.monotonic() - began:.2f} {name} that began at {start:.2f} are over")
+
+
+async def _later(at: float, work: Coroutine[None, None, None]) -> None:
+    await asyncio.sleep(at)
+    await work
+
+
+async def _ask(world: World, number: int, chat: Chat, rng: random.Random) -> None:
+    """A message and a run for its answer, or another answer to a message that is there."""
+    key = f"{world.seed}-{number}"
+    body: dict[str, Any] = {"model": "custom/m", "run_id": f"run-{key}", "params": {"user": key}}
+    asked = Asked(body["run_id"], chat.id, "", key)
+    if world.plain is not None and rng.random() < 0.4:
+        if world.plain.session_id is None:
+            return
+        asked.plain = True
+        body |= {"model": "m", "session_id": world.plain.session_id}
+    elif world.messy is not None and rng.random() < 0.3:
+        body["model"], asked.wants = "messy/m", "messy"
+    elif rng.random() < 0.15:
+        asked.wants = body["executor_id"] = rng.choice(world.companions).name
+    elif rng.random() < 0.5:
+        body["prefer_executor_id"] = rng.choice([companion.name for companion in world.companions] + ["messy"])
+    status, answer = 409, dict[str, Any]()
+    user_message = f"user-{key}"
+    if not chat.user_messages or rng.random() < 0.5:
+        status, answer = await world.api.start(chat.id, body | {"message": {"id": user_message, "content": key}})
+    if status == 409 and chat.user_messages:
+        user_message = rng.choice(chat.user_messages)
+        status, answer = await world.api.start(chat.id, body | {"mode": "regenerate", "parent_id": user_message})
+        chat.regenerated = True
+    if status == 202:
+        asked.message_id = answer["assistant_message"]["id"]
+        chat.user_messages.append(user_message)
+        world.asked.append(asked)
+    elif status not in (404, 409):
+        world.wrong.append(f"{body} was answered by {status}: {answer}")

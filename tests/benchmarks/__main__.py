@@ -1,0 +1,88 @@
+"""`python -m tests.benchmarks`: measures, prints tables of ratios, and writes a JSON file. See the README."""
+
+import argparse
+import asyncio
+import json
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import uvloop
+
+from tests.benchmarks import measure, report
+from tests.benchmarks.contenders import Field
+from tests.benchmarks.servers import Keyside, relay
+from tests.meta.repo import ROOT
+
+PARTS = ("starts", "streams", "viewers", "fastest", "tabs", "recovery")
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements, in under a minute")
+    parser.add_argument("--json", type=Path, default=ROOT / ".bench" / "latest.json", help="the file to write")
+    parser.add_argument("--only", action="append", choices=PARTS, help="measure only this; can be repeated")
+    parser.add_argument("--streams", type=int, action="append", help="how many streams to pace; can be repeated")
+    parser.add_argument("--seconds", type=float, help="how long a server is measured in each round")
+    return parser.parse_args()
+
+
+async def run(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Every measurement that was chosen, by its name."""
+    quick, parts = chosen.quick, chosen.only or PARTS
+    rounds, seconds = (1, chosen.seconds or 1.0) if quick else (2, chosen.seconds or 4.0)
+    found: dict[str, Any] = {}
+    if "starts" in parts:
+        spare = folder / "starts"
+        spare.mkdir()
+        servers = [relay("starlette", spare), relay("socketio", spare), Keyside(spare)]
+        found["starts"] = await measure.starts(servers, 1 if quick else 3)
+        report.print_rows("Start and idle memory", found["starts"])
+    async with Field(folder) as field:
+        if "streams" in parts:
+            for count in chosen.streams or ((1, 100) if quick else (1, 20, 100, 200)):
+                rows = found[f"paced-{count}"] = await measure.paced(field, count, 1, rounds, seconds)
+                report.print_streams(f"{count} streams of 50 tokens/s, one viewer each", rows)
+        if "viewers" in parts:
+            rows = found["viewers-50"] = await measure.paced(field, 1, 50, rounds, seconds)
+            report.print_streams("One stream of 50 tokens/s with 50 viewers (a token at each viewer counts)", rows)
+        if "fastest" in parts:
+            rows = found["fastest"] = await measure.fastest(field, 50 if quick else 200, rounds, seconds)
+            report.print_streams(f"As fast as it goes, {50 if quick else 200} streams, one viewer each", rows)
+    if "tabs" in parts:
+        spare = folder / "tabs"
+        spare.mkdir()
+        async with Field(spare) as field:
+            found["tabs"] = await measure.tabs(field, 300 if quick else 2000)
+        report.print_rows("Idle tabs", found["tabs"])
+    if "recovery" in parts:
+        spare = folder / "recovery"
+        spare.mkdir()
+        found["recovery"] = {"keyside": await measure.recovery(spare, 10 if quick else 50)}
+        report.print_rows("kill -9 with answers in hand", found["recovery"])
+    return found
+
+
+def main() -> None:
+    chosen = options()
+    began = perf_counter()
+    about = report.machine()
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    if about["load_before"] > 0.5:
+        print("The machine is busy with other things: latencies and rates mean little now, ratios a little more.")
+    chosen.json.parent.mkdir(parents=True, exist_ok=True)
+    # On a real disk: what is synced to memory costs nothing.
+    with (
+        tempfile.TemporaryDirectory(dir=chosen.json.parent) as folder,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        found = runner.run(asyncio.wait_for(run(chosen, Path(folder)), 180 if chosen.quick else 600))
+    reached = report.print_targets(found)
+    about["seconds"] = round(perf_counter() - began)
+    chosen.json.write_text(json.dumps({"machine": about, "targets": reached, "measured": found}, indent=2) + "\n")
+    print(f"\n{about['seconds']} s; written to {chosen.json}")
+
+
+if __name__ == "__main__":
+    main()

@@ -127,6 +127,7 @@ class Services:
         self.orchestrator.on_state = self._run_changed
         self.orchestrator.on_recall = self.dispatcher.recall
         self.orchestrator.on_unavailable = self.health.failed
+        self.dispatcher.on_answer = self.executors.answered
         self.health.on_back = self._store_is_back
         self.executors.on_replaced = lambda session: calls.tell(session, wire.Replaced().model_dump())
         self.executors.on_change = self._executors_changed

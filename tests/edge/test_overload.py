@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,37 @@ async def test_an_executor_that_goes_while_the_store_is_away_is_missed_when_it_i
             assert [verdict["expected"] for verdict in ack["runs"]] == [0]
             await again.send(offer, 0, text_line("whole"), DONE)
         assert await ended(http, started) == ("done", None, "whole")
+
+
+@rule("D4", "E6")
+@pytest.mark.parametrize("goes", [False, True])
+async def test_an_answer_that_a_plain_executor_gives_while_the_store_is_away_is_stored_when_it_is_back(
+    own_server: LiveServer, goes: bool
+) -> None:
+    live = own_server
+    called, stored = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: dict[str, Any]) -> dict[str, str]:
+        called.set()
+        await stored.wait()
+        return {"result": "said once"}
+
+    async with live.http() as http, connected(live.url) as viewer:
+        async with connected(live.url) as plain:
+            plain.on_call = answer
+            started = await ask(http, model="m", session_id=plain.session_id, params={"stream": False})
+            async with asyncio.timeout(SECONDS):
+                await called.wait()
+            lock = locked(live)
+            lock.__enter__()
+            stored.set()
+            await store_is(viewer, False)
+            if not goes:
+                lock.__exit__(None, None, None)
+                assert await ended(http, started) == ("done", None, "said once")
+        if goes:
+            lock.__exit__(None, None, None)
+            assert await ended(http, started) == ("done", None, "said once")
 
 
 @rule("V5")

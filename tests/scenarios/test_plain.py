@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from keyside.protocol.commands import Started
+from keyside.protocol.wire import MAX_LINE
 from keyside.testing import DONE, MemoryServer, settle, text_line
 from tests.scenarios.kit import ended, idle, refused, run_of, start, state_of, stop
 
@@ -129,6 +130,20 @@ async def test_a_fragment_of_more_than_256_kibibytes_is_noise(server: MemoryServ
     await plain.emit(text_line("after"))
     await plain.emit(DONE)
     assert await ended(server, started) == ("done", None, "after")
+
+
+@rule("E10", "E6")
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_line_of_more_than_a_mebibyte_fails_the_run(server: MemoryServer, stream: bool) -> None:
+    long = "é" * (MAX_LINE // 2)
+    plain = Plain(server, STREAMS if stream else {"result": long})
+    started = await plain.run(stream=stream)
+    if stream:
+        await plain.emit(text_line("kept"))
+        await plain.emit(text_line(long))
+        with refused("run_ended"):
+            await plain.emit(text_line("too late"))
+    assert await ended(server, started) == ("failed", "line_too_long", "kept" if stream else "")
 
 
 @rule("E6")

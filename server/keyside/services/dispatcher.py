@@ -2,19 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
-from keyside.core.attempt import Piece, Seat
-from keyside.core.inputs import Expire, Fail, Finish, Input, Lose, Offer, Recall, Start
+from keyside.core.attempt import Seat
+from keyside.core.inputs import Expire, Fail, Input, Lose, Offer, Recall, Start
 from keyside.core.limits import Limits, expiry
 from keyside.core.placement import Nobody, choose
 from keyside.core.plain import lines_of_answer
 from keyside.core.run import BOUND, Refused, Run, State
-from keyside.core.transcript import read, survey
 from keyside.core.tree import branch
 from keyside.protocol import wire
 from keyside.protocol.entities import Failure, Message
@@ -31,7 +30,10 @@ _SWEEP = 0.5
 
 
 class Dispatcher:
-    """Offers runs to executors and watches their time. `run` is its one endless task."""
+    """Offers runs to executors and watches their time. `run` is its one endless task.
+
+    `on_answer` is awaited with a run, its channel and the lines, where a plain executor gave the whole answer at once.
+    """
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Dispatcher:
         self._limits = limits
         self._health = health
         self._woken = asyncio.Event()
+        self.on_answer: Callable[[Live, str, Sequence[str]], Awaitable[None]] = _nowhere
         self.closing = False
         """The server is about to end: what is queued is left for the next process."""
         self._calling: dict[tuple[int, str, int], asyncio.Task[None]] = {}
@@ -181,11 +184,7 @@ class Dispatcher:
         if lines is None:
             await self._orchestrator.feed(live.key, _if_current(run, Fail(_plain_failure(answer))))
             return
-        mark = survey(map(read, lines))
-        reason = (mark and mark.reason) or "stop"
-        await self._orchestrator.feed(
-            live.key, _if_current(run, lambda now: Finish(reason, Piece(now.attempt, now.expected, lines, mark)))
-        )
+        await self.on_answer(live, run.channel or "", lines)
 
     async def _give_back(self, live: Live, run: Run, why: Failure) -> None:
         """The offer was not taken: it goes to the next executor. A bound run ends with its socket instead."""
@@ -247,6 +246,10 @@ class Dispatcher:
         if call is not None and live.run.state not in (State.OFFERED, *BOUND):
             call.cancel()
         self.wake()
+
+
+async def _nowhere(_live: Live, _channel: str, _lines: Sequence[str]) -> None:
+    return None
 
 
 def _if_current(run: Run, input: Any) -> Any:

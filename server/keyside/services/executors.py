@@ -94,7 +94,7 @@ class Executors:
             for live in self._of(present.key):
                 await self._orchestrator.feed(live.key, _if_here)
         for live in self._of(session_id):
-            await self._orchestrator.feed(live.key, *_lost(live.run))
+            await self._catch_up(live)
         if socket is not None and present is not None:
             self.on_change(socket.user_id)
 
@@ -107,10 +107,14 @@ class Executors:
             if seat.framed and self._presence.session_of(seat.key) is None:
                 await self._orchestrator.feed(live.key, _if_here)
             elif not seat.framed:
-                with suppress(Refused):  # it has ended meanwhile
-                    await self._store_inbox(live)
-                if self._presence.socket(seat.session_id) is None:
-                    await self._orchestrator.feed(live.key, *_lost(live.run))
+                await self._catch_up(live)
+
+    async def _catch_up(self, live: Live) -> None:
+        """Stores what a plain executor has sent, and after it that it went, if it did."""
+        with suppress(Refused):  # it has ended meanwhile
+            await self._store_inbox(live)
+        if live.run.seat and self._presence.socket(live.run.seat.session_id) is None:
+            await self._orchestrator.feed(live.key, *_lost(live.run))
 
     # --- frames ----------------------------------------------------------------------------------
 
@@ -167,6 +171,15 @@ class Executors:
             raise KeysideError("bad_request", "A plain executor sends lines as strings, and {done: true} at the end.")
         await self._store_inbox(live)
         return wire.Ack()
+
+    async def answered(self, live: Live, channel: str, lines: Sequence[str]) -> None:
+        """A plain executor's whole answer, as lines. An answer to an earlier offer changes nothing (C8)."""
+        if live.run.channel != channel:
+            return
+        inbox = self._inboxes.setdefault(channel, Inbox(live.run.expected))
+        inbox.keep(lines)
+        inbox.end()
+        await self._store_inbox(live)
 
     async def _store_inbox(self, live: Live) -> None:
         """Stores what a plain executor has sent; where that fails, it is tried again when the store is back."""

@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 PAUSE = 0.001
 """Seconds that the next group waits for each item of this one: under load the groups grow, and not their number."""
-LONGEST_PAUSE = 0.005
+LONGEST_PAUSE = 0.004
 
 
 class GroupWriter(Generic[Item, Result]):
@@ -69,7 +69,13 @@ class GroupWriter(Generic[Item, Result]):
         except Exception as error:
             await self._write_singly(group, error)
             return
-        self._landed(results)
+        try:
+            self._landed(results)
+        except Exception as error:  # a bug: whoever waits learns of it, and the next group is written
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error)
+            return
         for (_, future), result in zip(group, results, strict=True):
             if not future.done():
                 future.set_result(result)

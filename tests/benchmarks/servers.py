@@ -150,11 +150,6 @@ class WalWatch:
         self._task.cancel()
         self._count()
 
-    @property
-    def bytes(self) -> int:
-        """Bytes of those pages in the log: 4 KiB, and a header of 24 bytes."""
-        return self.pages * (4096 + 24)
-
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(0.01)

@@ -19,6 +19,8 @@ from keyside.services.ports import Unavailable
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0001"
 """The newest of them."""
+PAGE_BYTES = 2048
+"""Of a new database: each commit writes whole pages, and half of SQLite's own size holds the lines of a few frames."""
 BUSY_SECONDS = 2
 """How long a write waits for another process; after that the store counts as away (D4)."""
 
@@ -119,6 +121,7 @@ def _on_connect(sync: str) -> Callable[[DBAPIConnection, ConnectionPoolEntry], N
         # The driver would begin transactions by itself, and only before it writes: reads would not be of one moment.
         connection.isolation_level = None
         cursor = connection.cursor()
+        cursor.execute(f"PRAGMA page_size={PAGE_BYTES}")
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute(f"PRAGMA synchronous={'NORMAL' if sync == 'normal' else 'FULL'}")
         cursor.execute("PRAGMA foreign_keys=ON")

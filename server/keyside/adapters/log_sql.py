@@ -285,10 +285,7 @@ class SqlChatLog:
             with self._database.read() as session:
                 return load(session)
 
-        try:
-            return await asyncio.to_thread(work)
-        except OperationalError as error:
-            raise Unavailable(str(error.orig)) from error
+        return await asyncio.to_thread(work)
 
 
 def _view(loaded: query.Loaded, frames: list[tuple[Run, list[StoredFrame]]]) -> View:

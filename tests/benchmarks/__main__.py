@@ -13,9 +13,10 @@ import uvloop
 from tests.benchmarks import measure, report
 from tests.benchmarks.contenders import Field
 from tests.benchmarks.servers import Keyside, relay
+from tests.benchmarks.sizes import sizes
 from tests.meta.repo import ROOT
 
-PARTS = ("starts", "streams", "viewers", "fastest", "tabs", "recovery")
+PARTS = ("starts", "streams", "viewers", "fastest", "tabs", "sizes", "recovery")
 
 
 def options() -> argparse.Namespace:
@@ -56,6 +57,11 @@ async def run(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
         async with Field(spare) as field:
             found["tabs"] = await measure.tabs(field, 300 if quick else 2000)
         report.print_rows("Idle tabs", found["tabs"])
+    if "sizes" in parts:
+        spare = folder / "sizes"
+        spare.mkdir()
+        found["sizes"] = await sizes(spare, (100, 10_000 if quick else 100_000))
+        report.print_rows("Many chats, and a chat of 5,000 messages", found["sizes"])
     if "recovery" in parts:
         spare = folder / "recovery"
         spare.mkdir()
@@ -77,7 +83,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(dir=chosen.json.parent) as folder,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        found = runner.run(asyncio.wait_for(run(chosen, Path(folder)), 180 if chosen.quick else 600))
+        found = runner.run(asyncio.wait_for(run(chosen, Path(folder)), 180 if chosen.quick else 900))
     reached = report.print_targets(found)
     about["seconds"] = round(perf_counter() - began)
     chosen.json.write_text(json.dumps({"machine": about, "targets": reached, "measured": found}, indent=2) + "\n")

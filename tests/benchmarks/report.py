@@ -14,6 +14,8 @@ OPEN_WEBUI_TOKENS = 310
 """Tokens a second through Open WebUI's direct path, at best; measured on another day on two such cores."""
 OPEN_WEBUI_CPU = 3300
 """Its CPU microseconds a token, at best."""
+FLAT = 1.5
+"""What does not grow with its number may be so much slower by chance."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ def targets(found: Mapping[str, Rows]) -> Iterator[Target]:
         yield Target("one stream: pages a commit", rows["keyside"]["pages_per_commit"], 3.01)
     if "tabs" in found:
         yield Target("memory of an idle tab, KiB", found["tabs"]["keyside"]["memory_per_tab_kib"], 60)
+    if "sizes" in found:
+        few, many = found["sizes"].values()
+        for what, name in (("listing chats", "first_page_ms"), ("opening a chat", "open_chat_ms")):
+            yield Target(f"{what}: many chats, of a hundred", _ratio(many, few, name), FLAT)
+        yield Target("opening a chat of 5,000 messages, ms", many["open_long_chat_ms"], 100)
     if "starts" in found:
         yield Target("start to the first 200, s", found["starts"]["keyside"]["start_s"], 1.5)
         yield Target("idle memory, MB", found["starts"]["keyside"]["idle_memory_mb"], 120)

@@ -46,14 +46,18 @@ function show(): void {
 
 const showSoon = perFrame(show);
 
+function refreshLists(): void {
+  void refreshChats();
+  void refreshModels();
+}
+
 function line(state: Line): void {
   useLive.setState({ line: state });
   if (state === "connected") {
     // What was said on an earlier connection may be over: this one is told if it is not.
     useLive.setState({ storeOk: true });
     follower?.connected();
-    void refreshChats();
-    void refreshModels();
+    refreshLists();
   } else follower?.disconnected();
 }
 
@@ -80,6 +84,8 @@ function message(event: ServerMessage): void {
       void refreshModels();
       break;
     case "store":
+      // The server repeats that it is away. Once it is back, what could not be read can be.
+      if (event.data.ok && !useLive.getState().storeOk) refreshLists();
       useLive.setState({ storeOk: event.data.ok });
       break;
     default:

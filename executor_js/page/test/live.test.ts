@@ -17,13 +17,19 @@ function says(type: "opened" | "closed"): void {
   server.handlers?.[type]();
 }
 
+const asked: string[] = [];
+
 const store = (ok: boolean): void => server.handlers?.received({ type: "store", data: { ok } }, () => {});
 
 describe("the store of the server", () => {
   beforeEach(() => {
+    asked.length = 0;
     vi.stubGlobal("addEventListener", () => {});
     vi.stubGlobal("removeEventListener", () => {});
-    vi.stubGlobal("fetch", () => Promise.reject(new TypeError("there is no server")));
+    vi.stubGlobal("fetch", (path: string) => {
+      asked.push(path);
+      return Promise.reject(new TypeError("there is no server"));
+    });
     startLive();
     says("opened");
   });
@@ -35,6 +41,20 @@ describe("the store of the server", () => {
     expect(useLive.getState()).toMatchObject({ storeOk: false, line: "connected" });
     store(true);
     expect(useLive.getState().storeOk).toBe(true);
+  });
+
+  it("[D4] once it is back, lists that could not be read are read again", async () => {
+    store(false);
+    await vi.waitFor(() => expect(asked).toHaveLength(3));
+    asked.length = 0;
+    store(false);
+    expect(asked).toEqual([]);
+    store(true);
+    await vi.waitFor(() =>
+      expect(asked.map((path) => path.split("?")[0])).toEqual(
+        expect.arrayContaining(["/api/chats", "/api/models", "/api/executors"]),
+      ),
+    );
   });
 
   it("[D4] is not taken for away on a new connection, whose server says so itself", () => {

@@ -49,7 +49,7 @@ class SocketTransport implements Transport {
 
   open(): void {
     this.wanted = true;
-    this.socket.connect();
+    this.connect();
   }
 
   close(): void {
@@ -82,7 +82,12 @@ class SocketTransport implements Transport {
   }
 
   private comeBack(): void {
-    if (this.wanted) this.socket.connect();
+    if (this.wanted) this.connect();
+  }
+
+  /** While socket.io is at it, it must not be told so again: it would greet twice, and be sent away for good. */
+  private connect(): void {
+    if (!this.socket.active) this.socket.connect();
   }
 
   private failed(error: Error): void {

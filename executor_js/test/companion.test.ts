@@ -23,13 +23,20 @@ class SocketServer {
   readonly auths: unknown[] = [];
   readonly transports: string[] = [];
   admits = true;
+  /** Who comes waits for it. */
+  door = Promise.resolve();
+  knocks = 0;
   private readonly http: HttpServer = createServer();
   private readonly io: Server;
   private socket: Socket | null = null;
 
   constructor() {
     this.io = new Server(this.http, { path: "/ws/socket.io" });
-    this.io.use((_socket, next) => next(this.admits ? undefined : new Error("unauthorized")));
+    this.io.use(async (_socket, next) => {
+      this.knocks += 1;
+      await this.door;
+      next(this.admits ? undefined : new Error("unauthorized"));
+    });
     this.io.on("connection", (socket) => this.welcome(socket));
     this.double.send = (message, answered) =>
       this.socket?.emit("events", message, (value: unknown) => answered?.(value));
@@ -141,6 +148,30 @@ describe("the companion, over a real socket", () => {
     await vi.waitUntil(() => server.double.events.length);
     transport.close();
     expect(server.double.events).toEqual(["executor:ready"]);
+  });
+
+  it("[C2] greets once, however often it is opened meanwhile: who greets twice is sent away for good", async () => {
+    let unlock = (): void => {};
+    server.door = new Promise((resolve) => {
+      unlock = resolve;
+    });
+    const opened = vi.fn();
+    const nothing = () => {};
+    const transport = socketIo({ url: server.url, client: { name: "test", version: "1" } })({
+      opened,
+      closed: nothing,
+      refused: nothing,
+      received: nothing,
+    });
+    transport.open();
+    await vi.waitUntil(() => server.knocks);
+    transport.open(); // as a page does that comes while the executor connects
+    unlock();
+    await vi.waitUntil(() => opened.mock.calls.length);
+    transport.emit("executor:ready", { holds: [] }, nothing);
+    await vi.waitUntil(() => server.double.events.length);
+    transport.close();
+    expect(server.knocks).toBe(1);
   });
 
   it("[E2][E3][E5][E7][C8] runs a call from offer to end", async () => {

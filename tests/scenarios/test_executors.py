@@ -4,7 +4,7 @@ import pytest
 
 from keyside.core.limits import Limits
 from keyside.protocol import wire
-from keyside.services.ports import user_room
+from keyside.services.ports import KnownExecutor, user_room
 from keyside.testing import DONE, MemoryServer, ScriptedExecutor, settle, text_line
 from tests.scenarios.kit import (
     ask_desk_first,
@@ -88,6 +88,23 @@ async def test_a_bound_run_is_lost_even_if_the_server_had_not_seen_the_old_socke
     started, _ = await streaming(server, desk, text_line("a"))
     await desk.connect(instance="instance-2")
     assert await ended(server, started) == ("interrupted", "executor_lost", "a")
+
+
+@rule("R4")
+async def test_an_executor_that_goes_in_the_middle_of_its_announcement_is_away(
+    server: MemoryServer, desk: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, offer = await streaming(server, desk, text_line("a"))
+    await desk.disconnect()
+    save = server.store.registry.save
+
+    async def go_meanwhile(known: KnownExecutor) -> None:
+        await save(known)
+        await desk.disconnect()
+
+    monkeypatch.setattr(server.store.registry, "save", go_meanwhile)
+    await desk.connect([(offer.run_id, offer.attempt)])
+    assert await state_of(server, started) == "suspended"
 
 
 @rule("E1")

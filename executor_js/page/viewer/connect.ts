@@ -14,12 +14,17 @@ function refusal({ message }: Error): Failure {
   return { code: message, message: known?.message ?? message, retryable: true };
 }
 
+/** While the library is at it, it must not be told so again: it would greet twice, and be sent away for good. */
+const connect = (socket: Socket): void => {
+  if (!socket.active) socket.connect();
+};
+
 function listen(socket: Socket, handlers: Handlers, wanted: () => boolean): void {
   socket.on("connect", () => handlers.opened());
   socket.on("disconnect", (reason) => {
     if (reason === "io client disconnect") return;
     handlers.closed();
-    if (reason === "io server disconnect") setTimeout(() => wanted() && socket.connect(), RETURN_AFTER);
+    if (reason === "io server disconnect") setTimeout(() => wanted() && connect(socket), RETURN_AFTER);
   });
   // `active`: the network failed, and the library tries again. Otherwise the server has refused.
   socket.on("connect_error", (error) =>
@@ -47,7 +52,7 @@ export const connectTo =
     return {
       open: () => {
         wanted = true;
-        socket.connect();
+        connect(socket);
       },
       close: () => {
         wanted = false;

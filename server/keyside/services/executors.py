@@ -72,16 +72,22 @@ class Executors:
         for live in self._of(present.key):
             run = live.run
             if (run.id, run.attempt) in held:
-                verdicts[run.id, run.attempt] = await self._continue(live)
+                verdicts[run.id, run.attempt] = await self._continue(live, present)
             elif run.seat and run.seat.session_id != present.socket.session_id:
                 await self._orchestrator.feed(live.key, *_lost(run))
         return list(verdicts.values())
 
-    async def _continue(self, live: Live) -> wire.Verdict:
+    async def _continue(self, live: Live, present: Present) -> wire.Verdict:
         run = live.run
+        back = Return(run.attempt)
+
+        def if_still_here(_: Run) -> Input | None:
+            """The socket may have gone since it announced: nobody would notice again that the executor is away."""
+            return back if self._presence.session_of(present.key) == present.socket.session_id else None
+
         if run.state is not State.OFFERED:
             try:
-                run = await self._orchestrator.feed(live.key, Return(run.attempt))
+                run = await self._orchestrator.feed(live.key, if_still_here)
             except Refused:
                 return wire.Verdict(run_id=run.id, attempt=run.attempt, verdict="drop")
         return wire.Verdict(run_id=run.id, attempt=run.attempt, verdict="continue", expected=run.expected)

@@ -1,16 +1,29 @@
-"""Finds a Chromium for the browser tests, and installs one where there is none."""
+"""Finds a Chromium for the tests, installs one where there is none, and starts it."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, BrowserType
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL_SECONDS = 300
+INSECURE_HOST = "keyside.test"
+"""A name of this machine that browsers do not trust as they trust localhost."""
+FLAGS = (
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    f"--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1",
+)
 HELP = (
     "No Chromium was found, and none could be installed. Install one (on Debian, as root: "
     "apt-get install chromium), or set CHROMIUM to the path of a Chromium or Chrome."
@@ -19,6 +32,13 @@ HELP = (
 
 class NoChromium(Exception):
     """There is no browser; the text says what to do."""
+
+
+async def launch(chromium: BrowserType) -> Browser:
+    """Starts one."""
+    # In a thread: Playwright does not say where its own is while an event loop runs.
+    path = await asyncio.to_thread(find_chromium)
+    return await chromium.launch(executable_path=path, args=FLAGS)
 
 
 def find_chromium() -> Path:

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright, expect
 
-from tests.browser.chromium import find_chromium
+from tests.browser.chromium import launch
 from tests.browser.kit import upstream
 from tests.browser.kit.answers import FIXTURES
 from tests.browser.kit.processes import Keyside, Servers
@@ -21,15 +21,6 @@ from tests.browser.kit.tab import MILLISECONDS, Tab, Visitor, visitor
 from tests.browser.kit.upstream import Upstream, gate
 
 HERE = Path(__file__).parent
-INSECURE_HOST = "keyside.test"
-"""A name of this machine that browsers do not trust as they trust localhost."""
-
-FLAGS = (
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    f"--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1",
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,7 +43,7 @@ async def browser() -> AsyncIterator[Browser]:
     """Chromium."""
     expect.set_options(timeout=MILLISECONDS)
     async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        chromium = await launch(playwright.chromium)
         yield chromium
         await chromium.close()
 

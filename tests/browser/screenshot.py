@@ -9,8 +9,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, async_playwright, expect
 
-from tests.browser.chromium import find_chromium
-from tests.browser.conftest import FLAGS
+from tests.browser.chromium import launch
 from tests.browser.kit.processes import Keyside
 from tests.browser.kit.tab import MILLISECONDS, Tab, visitor
 from tests.browser.kit.upstream import ROOT, aimock, gate
@@ -115,7 +114,7 @@ async def main() -> None:
         await server.start()
         try:
             async with aimock(folder, fixtures(), [KEY]) as url, async_playwright() as playwright:
-                browser = await playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+                browser = await launch(playwright.chromium)
                 picture = await draw(browser, server, url)
                 await browser.close()
         finally:

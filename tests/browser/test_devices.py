@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser.chromium import find_chromium
-from tests.browser.conftest import FLAGS, Serve, Visit, in_test
+from tests.browser.chromium import launch
+from tests.browser.conftest import Serve, Visit, in_test
 from tests.browser.kit.answers import RIVERS, SHORT, TIDES, after
 from tests.browser.kit.laptop import Laptop, first_process
 from tests.browser.kit.processes import Keyside
@@ -27,7 +27,7 @@ SLEEP = 4
 @in_test
 async def laptop(browser: Browser, serve: Serve, recorder: Recorder, model_server: Upstream) -> AsyncIterator[Laptop]:
     """A browser of this test alone; it asks for the servers so that they outlive it."""
-    own = await browser.browser_type.launch(executable_path=find_chromium(), args=FLAGS)
+    own = await launch(browser.browser_type)
     try:
         made = Laptop(await visitor(own, (), {}), await first_process(own))
         yield made

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.conftest import INSECURE_HOST, Serve, Visit
+from tests.browser.chromium import INSECURE_HOST
+from tests.browser.conftest import Serve, Visit
 from tests.browser.kit.answers import TIDES
 from tests.browser.kit.processes import Keyside
 from tests.browser.kit.recorder import Recorder

@@ -4,8 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, TAB_FAULTS
 from tests.chaos.kit import disk
+from tests.chaos.kit.chromium import Chromium
 from tests.chaos.kit.nursery import Nursery
 from tests.chaos.schedule import Result, play
 
@@ -21,12 +22,12 @@ class Campaign:
 
     async def play(self, seeds: Iterable[int]) -> list[Result]:
         """The results, in the order of the seeds."""
-        nursery = Nursery()
+        nursery, chromium = Nursery(), Chromium()
         free = asyncio.Semaphore(self._jobs)
 
         async def one(seed: int) -> Result:
             async with free:
-                result = await play(seed, nursery)
+                result = await play(seed, nursery, chromium)
             if result.wrong and self._tell is not None:
                 self._tell(f"seed {seed}: {result.wrong[0]}")
             return result
@@ -35,6 +36,7 @@ class Campaign:
             return list(await asyncio.gather(*(one(seed) for seed in seeds)))
         finally:
             nursery.close()
+            await chromium.close()
 
 
 def failures(results: Sequence[Result]) -> list[str]:
@@ -53,9 +55,9 @@ def line(results: Sequence[Result], seconds: float) -> str:
     for result in results:
         total += result.figures
     words = [f"{len(results)} schedules in {seconds:.0f} s"]
-    words += [f"{total[name]} {name}" for name in STATES]
-    words += [f"{total[name]} {name}" for name in FAULTS]
-    words += [f"{count} {name}" for name, count in sorted(total.items()) if name not in FAULTS and name not in STATES]
+    known = (*STATES, *FAULTS, "with Chromium", *TAB_FAULTS)
+    words += [f"{total[name]} {name}" for name in known]
+    words += [f"{count} {name}" for name, count in sorted(total.items()) if name not in known]
     cannot = [name for name, can in (("tmpfs", disk.can_mount()), ("file limit", disk.can_limit())) if not can]
     words += [f"this machine cannot do: {', '.join(cannot)}"] if cannot else []
     failed = [str(result.seed) for result in results if result.wrong]

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.chaos.kit import log
 from tests.chaos.kit.fold import Seen
+from tests.chaos.kit.profile import Shown, letters
 from tests.chaos.kit.text import Said, script
 from tests.chaos.kit.viewer import Viewer
 from tests.chaos.world import Asked, World
@@ -20,13 +21,22 @@ PLAIN_FAILURES = {*NOT_STARTED, "session_gone", "executor_silent", "upstream_tru
 
 
 async def settle(world: World) -> None:
-    """Until every run has ended that can end; what waits for an executor that is dead is stopped."""
+    """Until every run has ended that can end; what waits for an executor that is dead is stopped.
+
+    What is interrupted may go on as long as its executor is not back (R4), so all that live must be. One is back a
+    little before its runs are, so all is looked at twice.
+    """
     until = time.monotonic() + REST_SECONDS
-    while unsettled := [asked for asked in world.asked if not await _is_settled(world, asked)]:
+    looks = 0
+    while looks < 2:
+        away = world.living - await world.api.online()
+        unsettled = [asked for asked in world.asked if not await _is_settled(world, asked)]
+        looks = 0 if away or unsettled else looks + 1
         if time.monotonic() > until:
-            return  # the check says what is wrong
+            world.wrong += [f"{name} lives, and did not come back" for name in sorted(away)]
+            return  # the check says what is wrong with the runs
         for asked in unsettled:
-            if asked.wants and not _is_here(world, asked.wants) and not asked.stopped:
+            if asked.wants and asked.wants not in world.living and not asked.stopped:
                 asked.stopped = True
                 await world.api.ask("POST", f"/api/runs/{asked.id}/stop")
         await asyncio.sleep(_LOOK)
@@ -39,12 +49,6 @@ async def _is_settled(world: World, asked: Asked) -> bool:
     return bool(run["state"] == "interrupted") and _may_be_interrupted(world, asked, run)
 
 
-def _is_here(world: World, name: str) -> bool:
-    if name == "messy":
-        return world.messy is not None and not world.messy.dead
-    return any(companion.name == name and companion.alive for companion in world.companions)
-
-
 def _may_be_interrupted(world: World, asked: Asked, run: dict[str, Any]) -> bool:
     """Its executor is dead, or plain; or somebody has asked for another answer instead, or stopped it."""
     chat = next(chat for chat in world.chats if chat.id == asked.chat_id)
@@ -53,8 +57,8 @@ def _may_be_interrupted(world: World, asked: Asked, run: dict[str, Any]) -> bool
     callers = world.upstream.calls.get(asked.key, [])
     if callers:
         return callers[0] in world.dead
-    name = run["executor"]["name"] if run["executor"] else ""
-    return any(who.rpartition("-")[0] == name for who in world.dead)
+    id = run["executor"]["id"] if run["executor"] else ""
+    return any(who.rpartition("-")[0] == id for who in world.dead)
 
 
 async def check(world: World) -> None:
@@ -66,6 +70,7 @@ async def check(world: World) -> None:
     for asked in world.asked:
         await _check_run(world, asked)
     await _check_viewers(world)
+    await _check_page(world)
     for viewer in world.viewers:
         wrong += [f"{viewer.name}: {what}" for what in viewer.wrong]
     wrong += world.messy.wrong if world.messy else []
@@ -76,6 +81,8 @@ async def check(world: World) -> None:
     wrong += await asyncio.to_thread(log.gaps, world.server.data_dir)
     wrong += await world.doctor()
     world.figures["upstream calls"] += len(world.upstream.calls)
+    if world.profile is not None:
+        world.figures["by Chromium"] += sum(world.profile.who in callers for callers in world.upstream.calls.values())
     if world.messy is not None:
         world.figures["messy frames"] += world.messy.frames
         world.figures["late claims"] += world.messy.late
@@ -165,6 +172,32 @@ async def _check_viewers(world: World) -> None:
             ]
     await stranger.stop()
     world.wrong += stranger.wrong
+
+
+async def _check_page(world: World) -> None:
+    """The page in Chromium shows the answers of its chat as they are stored."""
+    page = world.profile
+    if page is None:
+        return
+    world.wrong += [f"the page: {what}" for what in page.broken]
+    chat = await world.api.chat(page.chat_id)
+    if chat is None or not page.alive:
+        return
+    messages = {message["id"]: message for message in await world.api.messages(page.chat_id) or ()}
+    stored: list[Shown] = []
+    at = chat["head_id"]
+    while at is not None:
+        message = messages[at]
+        if message["role"] == "assistant":
+            stored.insert(0, (at, message["status"], letters(message["content"])))
+        at = message["parent_id"]
+    until = time.monotonic() + REST_SECONDS
+    shown = await page.shown()
+    while shown != stored and time.monotonic() < until:
+        await asyncio.sleep(_LOOK)
+        shown = await page.shown()
+    if shown != stored:
+        world.wrong.append(f"the page shows {shown}, stored is {stored}")
 
 
 def _agree(viewer: Viewer, stranger: Viewer) -> bool:

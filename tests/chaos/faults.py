@@ -139,6 +139,30 @@ async def fill_disk(world: World, rng: random.Random) -> None:
             await world.server.start()
 
 
+async def reload_tab(world: World, rng: random.Random) -> None:
+    """The page is loaded anew; its worker lives on."""
+    if world.profile is not None and world.profile.alive:
+        await world.profile.reload()
+
+
+async def close_tab(world: World, rng: random.Random) -> None:
+    """Another tab is opened, and the first is closed; the worker is the same."""
+    if world.profile is not None and world.profile.alive:
+        await world.profile.move()
+
+
+async def lose_network(world: World, rng: random.Random) -> None:
+    """The browser is offline for some seconds."""
+    if world.profile is not None and world.profile.alive:
+        await world.profile.lose_network(rng.uniform(0.3, 2.5))
+
+
+async def close_profile(world: World, rng: random.Random) -> None:
+    """The browser is closed, and its worker with it."""
+    if world.profile is not None and world.profile.alive:
+        await world.profile.kill()
+
+
 async def _one(world: World, rng: random.Random) -> Companion | None:
     alive = [companion for companion in world.companions if companion.alive]
     return rng.choice(alive) if alive else None
@@ -169,3 +193,11 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "full disks": (fill_disk, 3),
 }
 """Each fault and how often it is chosen, against the others."""
+
+TAB_FAULTS: dict[str, tuple[Fault, int]] = {
+    "reloads": (reload_tab, 4),
+    "tabs closed": (close_tab, 4),
+    "times offline": (lose_network, 4),
+    "browsers closed": (close_profile, 2),
+}
+"""The same for what has tabs."""

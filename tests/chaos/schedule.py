@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.checks import check, settle
-from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.faults import FAULTS, TAB_FAULTS, Fault
+from tests.chaos.kit.chromium import Chromium
 from tests.chaos.kit.nursery import Nursery
 from tests.chaos.world import Asked, Chat, World
 
@@ -29,10 +30,10 @@ class Result:
     seconds: float = 0.0
 
 
-async def play(seed: int, nursery: Nursery) -> Result:
+async def play(seed: int, nursery: Nursery, chromium: Chromium) -> Result:
     """Plays a schedule to its end and checks what it left."""
     began = time.monotonic()
-    world = World(seed, nursery)
+    world = World(seed, nursery, chromium)
     story: list[str] = []
     try:
         async with asyncio.timeout(MOST_SECONDS), world:
@@ -65,17 +66,30 @@ async def _throw(world: World, story: list[str], began: float) -> None:
         world.chats.append(chat)
         for viewer in world.viewers:
             viewer.follow(chat.id)
+    if world.profile is not None:
+        await world.profile.show(world.chats[0].id)
     seconds = rng.uniform(1.5, 3)
-    names, weights = list(FAULTS), [weight for _, weight in FAULTS.values()]
     async with asyncio.TaskGroup() as group:
         for number in range(rng.randint(3, 7)):
             asking = _ask(world, number, rng.choice(world.chats), random.Random(rng.random()))
             group.create_task(_later(rng.uniform(0, seconds * 0.7), asking))
-        for name in rng.choices(names, weights, k=rng.randint(2, 6)):
-            fault, own = FAULTS[name][0], random.Random(rng.random())
+        for name, fault in _faults(world):
+            own = random.Random(rng.random())
             group.create_task(_happen(world, story, began, rng.uniform(0, seconds), name, fault, own))
     await world.heal()
     _tell(story, began, "every fault is over")
+
+
+def _faults(world: World) -> list[tuple[str, Fault]]:
+    """What befalls it: a few things of all that can, and more where there are tabs."""
+    draws = [(FAULTS, world.rng.randint(2, 6))]
+    if world.profile is not None:
+        draws.append((TAB_FAULTS, world.rng.randint(1, 3)))
+    found = []
+    for faults, count in draws:
+        weights = [weight for _, weight in faults.values()]
+        found += [(name, faults[name][0]) for name in world.rng.choices(list(faults), weights, k=count)]
+    return found
 
 
 async def _happen(
@@ -99,6 +113,8 @@ async def _ask(world: World, number: int, chat: Chat, rng: random.Random) -> Non
     key = f"{world.seed}-{number}"
     body: dict[str, Any] = {"model": "custom/m", "run_id": f"run-{key}", "params": {"user": key}}
     asked = Asked(body["run_id"], chat.id, "", key)
+    named = [companion.name for companion in world.companions]
+    named += [world.profile.name] if world.profile is not None else []
     if world.plain is not None and rng.random() < 0.4:
         if world.plain.session_id is None:
             return
@@ -107,9 +123,9 @@ async def _ask(world: World, number: int, chat: Chat, rng: random.Random) -> Non
     elif world.messy is not None and rng.random() < 0.3:
         body["model"], asked.wants = "messy/m", "messy"
     elif rng.random() < 0.15:
-        asked.wants = body["executor_id"] = rng.choice(world.companions).name
+        asked.wants = body["executor_id"] = rng.choice(named)
     elif rng.random() < 0.5:
-        body["prefer_executor_id"] = rng.choice([companion.name for companion in world.companions] + ["messy"])
+        body["prefer_executor_id"] = rng.choice([*named, "messy"])
     status, answer = 409, dict[str, Any]()
     user_message = f"user-{key}"
     if not chat.user_messages or rng.random() < 0.5:

@@ -10,7 +10,7 @@ import warnings
 import pytest
 
 from tests.chaos.campaign import Campaign, failures, line
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, TAB_FAULTS
 from tests.chaos.kit import disk
 from tests.chaos.schedule import Result
 from tests.chaos.seeds import KEPT
@@ -52,8 +52,8 @@ def test_nothing_is_lost_doubled_or_asked_for_twice(results: list[Result]) -> No
 
 def test_every_kind_of_fault_was_thrown(results: list[Result]) -> None:
     thrown = {name for result in results for name in result.figures}
-    assert set(FAULTS) - thrown == set()
-    assert {"late claims", "messy frames", "thefts"} <= thrown
+    assert {*FAULTS, *TAB_FAULTS} - thrown == set()
+    assert {"late claims", "messy frames", "thefts", "by Chromium"} <= thrown
     wanted = {"full tmpfs"} if disk.can_mount() else set()
     wanted |= {"full by limit"} if disk.can_limit() else set()
     assert wanted, "neither a tmpfs nor a file limit can be had here: no disk was full"

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.kit.api import Api
+from tests.chaos.kit.chromium import Chromium
 from tests.chaos.kit.companion import Companion
 from tests.chaos.kit.disk import SmallDisk, can_mount
 from tests.chaos.kit.messy import Messy
 from tests.chaos.kit.nursery import Nursery
 from tests.chaos.kit.plain import Plain
+from tests.chaos.kit.profile import Profile
 from tests.chaos.kit.proxy import Proxy
 from tests.chaos.kit.server import Server
 from tests.chaos.kit.upstream import Upstream
@@ -27,6 +29,10 @@ from tests.chaos.kit.viewer import Viewer
 SETTINGS = {"KEYSIDE_AUTH": "off", "KEYSIDE_CALLBACK_TIMEOUT": "1"}
 GRACES = ("0.5", "3")
 """Seconds until a run is interrupted: with the shorter one most executors come back late (R4)."""
+
+
+CHROMIUM = 1 / 8
+"""The part of the schedules that has one: it takes seconds to begin."""
 
 
 @dataclass
@@ -57,7 +63,7 @@ class Chat:
 class World:
     """One schedule's own; `async with` starts and ends all of it."""
 
-    def __init__(self, seed: int, nursery: Nursery) -> None:
+    def __init__(self, seed: int, nursery: Nursery, chromium: Chromium) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.figures: Counter[str] = Counter()
@@ -73,12 +79,15 @@ class World:
         settings = {**SETTINGS, "KEYSIDE_SYNC": sync, "KEYSIDE_RESUME_GRACE": GRACES[seed % 2]}
         self.server = Server(nursery, data_dir, settings)
         self.nursery = nursery
+        # Drawn apart, so that schedules without Chromium are the same as if there were none.
+        self._chromium = chromium if random.Random(f"chromium {seed}").random() < CHROMIUM else None
         self.upstream = Upstream()
         self.api = Api(self.server.port)
         self.proxies: list[Proxy] = []
         self.companions: list[Companion] = []
         self.messy: Messy | None = None
         self.plain: Plain | None = None
+        self.profile: Profile | None = None
         self.viewers: list[Viewer] = []
 
     async def __aenter__(self) -> "World":
@@ -94,6 +103,9 @@ class World:
 
     async def _start(self) -> None:
         await self.upstream.start()
+        if self._chromium is not None:
+            self.figures["with Chromium"] += 1
+            self.profile = Profile(await self._chromium.visitor(), await self._front())
         await self.server.start()
         for name in ("desk", "lap")[: self.rng.choice((1, 2, 2))]:
             self.companions.append(await self._companion(name))
@@ -110,10 +122,18 @@ class World:
             await companion.ready()
         if self.messy is not None:
             await self.messy.ready()
+        if self.profile is not None:
+            await self.profile.start(self.upstream)
 
-    async def proxy(self) -> Proxy:
+    async def _front(self) -> Proxy:
+        """A way to the server that is its public address: a page must come from where its policy says."""
+        proxy = await self.proxy(public=True)
+        self.server.settings["KEYSIDE_PUBLIC_URL"] = f"http://127.0.0.1:{proxy.port}"
+        return proxy
+
+    async def proxy(self, *, public: bool = False) -> Proxy:
         """A way of its own to the server."""
-        proxy = Proxy(self.server.port, random.Random(self.rng.random()))
+        proxy = Proxy(self.server.port, random.Random(self.rng.random()), public=public)
         await proxy.start()
         self.proxies.append(proxy)
         return proxy
@@ -131,7 +151,15 @@ class World:
     def dead(self) -> set[str]:
         """The programs that ended in mid-answer, or might have: what they asked the upstream for is lost."""
         found = set(self.messy.dead) if self.messy else set()
+        found |= self.profile.dead if self.profile else set()
         return found.union(*(companion.dead for companion in self.companions))
+
+    @property
+    def living(self) -> set[str]:
+        """The executors that are there, or will be again."""
+        found = {companion.name for companion in self.companions if companion.alive}
+        found |= {self.messy.name} if self.messy is not None and not self.messy.dead else set()
+        return found | ({self.profile.name} if self.profile is not None and self.profile.alive else set())
 
     async def heal(self) -> None:
         """Every fault is over; somebody is there who can run what still waits."""
@@ -161,6 +189,7 @@ class World:
         ends: list[Awaitable[object]] = [viewer.stop() for viewer in self.viewers]
         ends += [one.stop() for one in (self.messy, self.plain) if one is not None]
         ends += [companion.close() for companion in self.companions]
+        ends += [self.profile.close()] if self.profile is not None else []
         ends += [self.api.close(), self.server.close()]
         for result in await asyncio.gather(*ends, return_exceptions=True):
             if isinstance(result, Exception):

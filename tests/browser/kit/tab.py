@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Route, WebError, expect
@@ -20,6 +20,14 @@ MILLISECONDS = BOUND * 1000
 
 CSP_WATCH = """addEventListener("securitypolicyviolation", (event) =>
   console.error(`policy: ${event.violatedDirective} stopped ${event.blockedURI}`));"""
+
+
+class HasAddress(Protocol):
+    """An upstream, as far as a person knows it."""
+
+    @property
+    def url(self) -> str:
+        """What is entered as base URL."""
 
 
 @dataclass
@@ -78,7 +86,7 @@ class Tab:
         await self.get("connection-url").fill(url)
         await self.get("connection-key").fill(key)
 
-    async def connect(self, upstream: Upstream, key: str) -> None:
+    async def connect(self, upstream: HasAddress, key: str) -> None:
         """Adds the upstream as a connection, and waits until its models can be asked."""
         await self.fill_connection(upstream.url, key)
         await self.get("connection-save").click()

@@ -46,6 +46,11 @@ class Api:
         assert status == 201, chat
         return int(chat["id"])
 
+    async def chat(self, chat_id: int) -> dict[str, Any] | None:
+        """A chat; nothing where it was deleted."""
+        status, chat = await self.ask("GET", f"/api/chats/{chat_id}")
+        return chat if status == 200 else None
+
     async def start(self, chat_id: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Asks for an answer; with its `run_id` in the body it is asked for once, however often it is sent."""
         return await self.ask("POST", f"/api/chats/{chat_id}/runs", body)
@@ -54,6 +59,11 @@ class Api:
         """A run; nothing where it was deleted."""
         status, run = await self.ask("GET", f"/api/runs/{run_id}")
         return run if status == 200 else None
+
+    async def online(self) -> set[str]:
+        """The executors that are announced."""
+        _, page = await self.ask("GET", "/api/executors")
+        return {executor["id"] for executor in page["items"] if executor["online"]}
 
     async def messages(self, chat_id: int) -> list[dict[str, Any]] | None:
         """All messages of a chat; nothing where it was deleted."""

@@ -21,8 +21,10 @@ class _Link:
 class Proxy:
     """Listens on a port of its own and passes on to the server's."""
 
-    def __init__(self, server_port: int, rng: random.Random) -> None:
+    def __init__(self, server_port: int, rng: random.Random, *, public: bool = False) -> None:
+        """`public`: the server knows this port as its own address, so what is sent need not name the server's."""
         self._target = server_port
+        self._public = public
         self._rng = rng
         self._links: set[_Link] = set()
         self._delay = 0.0
@@ -95,7 +97,7 @@ class Proxy:
         self._links.add(link)
         host = b"Host: 127.0.0.1:%d\r\n" % self.port
         known = b"Host: 127.0.0.1:%d\r\n" % self._target
-        up = self._pass(reader, to_server, link, (host, known))
+        up = self._pass(reader, to_server, link, None if self._public else (host, known))
         down = self._pass(from_server, writer, link, None)
         await asyncio.gather(up, down)
 

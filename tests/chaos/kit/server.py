@@ -20,10 +20,10 @@ class Server:
 
     def __init__(self, nursery: Nursery, data_dir: Path, settings: dict[str, str]) -> None:
         self._nursery = nursery
-        self._settings = settings
         self._child: Child | None = None
         self._readers: list[asyncio.Task[None]] = []
         self.data_dir = data_dir
+        self.settings = settings
         self.port = free_port()
         self.log: list[str] = []
         self.endings: list[str] = []
@@ -43,7 +43,7 @@ class Server:
         err_read, err_write = os.pipe()
         with os.fdopen(out_write, "wb") as out, os.fdopen(err_write, "wb") as err:
             arguments = ["serve", "--port", str(self.port), "--data-dir", str(self.data_dir), "--no-browser"]
-            env = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **self._settings}
+            env = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **self.settings}
             self._child = await self._nursery.start(arguments, env, "/", out, err)
         said = await _reader(out_read)
         self._readers = [asyncio.create_task(self._keep(await _reader(err_read)))]

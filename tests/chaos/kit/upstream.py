@@ -9,6 +9,12 @@ from tests.chaos.kit.text import script
 
 _BEAT = 0.01
 """Seconds between two bursts."""
+_CORS = (
+    "Access-Control-Allow-Origin: *\r\n"
+    "Access-Control-Allow-Headers: authorization, content-type\r\n"
+    "Access-Control-Max-Age: 600\r\n"
+)
+"""Pages may ask."""
 
 
 class Upstream:
@@ -20,6 +26,11 @@ class Upstream:
         self._server: asyncio.Server | None = None
         self._busy: set[asyncio.Task[None]] = set()
         self.port = 0
+
+    @property
+    def url(self) -> str:
+        """What is entered as base URL."""
+        return f"http://127.0.0.1:{self.port}/v1"
 
     async def start(self) -> None:
         """Takes any free port."""
@@ -60,6 +71,10 @@ class Upstream:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
         body = await reader.readexactly(int(fields.get("content-length", 0)))
+        if head[0].startswith("OPTIONS"):
+            writer.write(_head("text/plain", "Content-Length: 0\r\n"))
+            await writer.drain()
+            return
         if "/models" in head[0]:
             models = json.dumps({"data": [{"id": "m"}]})
             writer.write(_head("application/json", f"Content-Length: {len(models)}\r\n") + models.encode())
@@ -73,4 +88,4 @@ class Upstream:
 
 
 def _head(kind: str, more: str = "") -> bytes:
-    return f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n{more}\r\n".encode()
+    return f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n{_CORS}{more}\r\n".encode()

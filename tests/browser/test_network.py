@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.async_api import expect
 
@@ -35,6 +37,22 @@ async def through(visitor: Visitor, serve: Serve, recorder: Recorder, **settings
     recorder.target = server.port
     visitor.expected += NETWORK_GONE
     return await visitor.sign_in(server)
+
+
+async def test_text_is_shown_as_it_is_until_what_renders_it_can_be_loaded(
+    visit: Visit, server: Keyside, model_server: Upstream, key: str
+) -> None:
+    visitor = await visit()
+    visitor.expected += NETWORK_GONE
+    renderer = re.compile(r"/assets/markdown-[^/]*\.js")
+    await visitor.context.route(renderer, lambda route: route.abort())
+    tab = await visitor.sign_in(server)
+    await tab.connect(model_server, key)
+    await tab.send("How do I add two numbers?")
+    await tab.ended()
+    await expect(tab.text).to_contain_text("**how**")
+    await visitor.context.unroute(renderer)
+    await expect(tab.text.locator("strong")).to_have_text("how")
 
 
 @pytest.mark.rule("D2", "V3")

@@ -2,11 +2,21 @@
 
 import { lazy, type ReactNode, Suspense } from "react";
 
-const load = () => import("./markdown");
+type Renderer = typeof import("./markdown");
+
+const AGAIN_MS = 2000;
+
+/** A network that fails for a moment must not take the page with it. */
+const load = (): Promise<Renderer> =>
+  import("./markdown").catch(async () => {
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    return load();
+  });
+
 const Markdown = lazy(load);
 
 /** Begins to load it before it is needed. */
-export const preloadMarkdown = (): void => void load().catch(() => {});
+export const preloadMarkdown = (): void => void load();
 
 export function MarkdownText({ text, writing }: { text: string; writing: boolean }): ReactNode {
   return (

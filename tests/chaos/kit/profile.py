@@ -40,6 +40,8 @@ class Profile:
         self._tab: Tab | None = None
         self._turn = asyncio.Lock()
         """Held by whoever does something with the tabs."""
+        self._switch = asyncio.Lock()
+        """Held while the network is switched, and while a tab comes: one that came in between would stay offline."""
         self.name = ""
         self.chat_id = 0
         self.alive = True
@@ -97,11 +99,9 @@ class Profile:
 
     async def lose_network(self, seconds: float) -> None:
         """For some seconds it cannot reach the server, and the browser knows."""
-        with self._dying():
-            await self._visitor.context.set_offline(True)
+        await self._set_offline(True)
         await self._proxy.swallow(seconds)
-        with self._dying():
-            await self._visitor.context.set_offline(False)
+        await self._set_offline(False)
 
     async def kill(self) -> None:
         """It is closed with all its tabs and its worker."""
@@ -112,6 +112,11 @@ class Profile:
         """Nothing of it stays."""
         self.alive = False
         await self._visitor.context.close()
+
+    async def _set_offline(self, offline: bool) -> None:
+        with self._dying():
+            async with self._switch:
+                await self._visitor.context.set_offline(offline)
 
     @contextmanager
     def _dying(self) -> Iterator[None]:
@@ -125,7 +130,8 @@ class Profile:
     # --- loading ---------------------------------------------------------------------------------
 
     async def _open(self) -> Tab:
-        tab = Tab(await self._visitor.context.new_page())
+        async with self._switch:
+            tab = Tab(await self._visitor.context.new_page())
         await self._load(tab)
         return tab
 

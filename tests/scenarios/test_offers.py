@@ -1,9 +1,11 @@
 """An offer and its claim: taken, declined, unanswered, and given to the next executor."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from keyside.core.limits import Limits
 from keyside.protocol import wire
 from keyside.protocol.commands import NewMessage
 from keyside.testing import MemoryServer, ScriptedExecutor, text_line
@@ -19,6 +21,17 @@ from tests.scenarios.kit import (
 )
 
 rule = pytest.mark.rule
+
+
+@pytest.fixture
+async def desk_asleep() -> AsyncIterator[MemoryServer]:
+    """Its desk answers nothing, and its laptop is away; what waits does so for 100 seconds."""
+    async with MemoryServer(limits=Limits(queue=100)) as server:
+        desk, other = ScriptedExecutor(server), await laptop(server)
+        await desk.connect()
+        server.calls.answers[desk.session_id] = None
+        await other.disconnect()
+        yield server
 
 
 def refuse(retryable: bool, message: str = "no") -> Any:
@@ -123,6 +136,37 @@ async def test_a_callback_that_does_not_come_in_time_gives_the_run_to_the_next(
     with refused("stale_attempt"):
         await desk.claim(first)
     assert await other.claim(second) == 0
+
+
+@rule("R3")
+async def test_who_slept_through_an_offer_is_asked_again_while_the_run_waits_for_another(
+    server: MemoryServer, desk: ScriptedExecutor
+) -> None:
+    server.calls.answers[desk.session_id] = None
+    await (await laptop(server)).disconnect()
+    started, first = await offered(server, desk)
+    await server.clock.advance(10.5)
+    assert await state_of(server, started) == "queued"
+    with refused("stale_attempt"):
+        await desk.claim(first)
+    assert (await desk.told())["type"] == "request:chat:abort"
+    await server.clock.advance(9)
+    assert idle(server, desk.session_id)
+    await server.clock.advance(1.5)
+    second = await desk.offer()
+    assert second.attempt == 2
+    assert await desk.claim(second) == 0
+
+
+@rule("R3")
+async def test_asking_again_does_not_lengthen_the_wait(desk_asleep: MemoryServer) -> None:
+    server = desk_asleep
+    started = await server.ask((await server.chat()).id)
+    await server.clock.advance(99)
+    assert await state_of(server, started) in ("queued", "offered")
+    await server.clock.advance(12)
+    assert await ended(server, started) == ("failed", "no_executor", "")
+    assert (await run_of(server, started)).attempt == 4  # after 10, 20 and 30 s, and 10 s for each
 
 
 @rule("E3")

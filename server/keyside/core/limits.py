@@ -19,11 +19,20 @@ class Limits:
     silence_after_finish: float = 2.0
 
 
+AGAIN = 10.0
+"""Seconds, times the attempts so far."""
+
+
+def next_try(run: Run) -> float:
+    """When a run that waits is offered again to those that did not take it: who was asleep may be awake (R3)."""
+    return run.since + AGAIN * run.attempt
+
+
 def expiry(run: Run, limits: Limits) -> tuple[float, str] | None:
     """When the run's present state must have changed, and the error if it has not; `None`: never."""
     match run.state:
         case State.QUEUED:
-            return run.since + min(limits.queue, run.ask.wait_seconds or limits.queue), "no_executor"
+            return run.created_at + min(limits.queue, run.ask.wait_seconds or limits.queue), "no_executor"
         case State.OFFERED:  # so long until the callback, and so long again until the claim
             return max(run.since, run.heard_at) + limits.callback, "callback_timeout"
         case State.SUSPENDED:  # a server that takes the run over counts from then on

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from keyside.core.attempt import Seat
 from keyside.core.inputs import Expire, Fail, Input, Lose, Offer, Recall, Start
-from keyside.core.limits import Limits, expiry
+from keyside.core.limits import Limits, expiry, next_try
 from keyside.core.placement import Nobody, choose
 from keyside.core.plain import lines_of_answer
 from keyside.core.run import BOUND, Refused, Run, State
@@ -118,7 +118,8 @@ class Dispatcher:
             log.exception("a run could not be changed")
 
     async def _place(self, live: Live) -> None:
-        found = choose(live.run.ask, self._presence.candidates(live.run.user_id, self.running), live.run.tried)
+        tried = live.run.tried if self._clock.now() < next_try(live.run) else frozenset[str]()
+        found = choose(live.run.ask, self._presence.candidates(live.run.user_id, self.running), tried)
         closing = live.refusal is not None and live.refusal.code == "executor_closing"
         if isinstance(found, Nobody) and live.run.ask.waits and closing:
             return  # the device is there only to finish what it has: to this run it is away (R3)
@@ -226,11 +227,15 @@ class Dispatcher:
     # --- time ------------------------------------------------------------------------------------
 
     async def _sweeping(self) -> None:
+        swept = self._clock.now()
         while True:
             await self._clock.sleep(_SWEEP)
+            before, swept = swept, self._clock.now()
             for live in self._orchestrator.live():
                 if self._health.ok and self._due(live.run) is not None:
                     await self._guard(self._expire(live, live.run))
+                elif live.run.state is State.QUEUED and before < next_try(live.run) <= swept:
+                    self.wake()
 
     def _due(self, run: Run) -> str | None:
         """The error of the time limit that the run has passed, if it has."""

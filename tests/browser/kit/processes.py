@@ -10,7 +10,7 @@ import sqlite3
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,7 +130,10 @@ class Keyside:
 
 
 class Servers:
-    """Servers, each with a data directory of its own. One without settings is started ahead: it takes a second."""
+    """Servers, each with a data directory of its own. One without settings is started ahead: it takes a second.
+
+    The event loop stands still while tests of other folders run, so that the one ahead may seem to have been too slow.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -149,8 +152,12 @@ class Servers:
             return await self._start({f"KEYSIDE_{name.upper()}": value for name, value in settings.items()})
         spare = self._spare
         self._spare = asyncio.create_task(self._start({}))
-        return await spare
+        try:
+            return await spare
+        except TimeoutError:
+            return await self._start({})
 
     async def close(self) -> None:
         """Ends the one that nobody took."""
-        await (await self._spare).stop()
+        with suppress(TimeoutError):
+            await (await self._spare).stop()

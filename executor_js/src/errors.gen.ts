@@ -129,6 +129,14 @@ export const ERRORS = {
     "message": "The model did not begin to answer in time.",
     "retryable": true
   },
+  "upstream_silent": {
+    "message": "The model began to answer and then sent nothing for too long.",
+    "retryable": true
+  },
+  "caller_gone": {
+    "message": "Nobody waited for the answer any more.",
+    "retryable": true
+  },
   "run_timeout": {
     "message": "The answer took longer than the server allows.",
     "retryable": false

@@ -298,6 +298,8 @@ export interface CompletionRequest {
   form_data: {
     [k: string]: unknown;
   };
+  first_line_timeout: number | null;
+  idle_timeout: number | null;
 }
 /**
  * The model to call: `id` as the upstream knows it, through that connection of the executor.
@@ -326,6 +328,8 @@ export interface Connection {
    */
   models: Model[];
   error: Failure | null;
+  first_line_timeout: number | null;
+  idle_timeout: number | null;
 }
 /**
  * A model that a connection offers. `context_length` is in tokens; prices are US dollars per million tokens.
@@ -505,6 +509,8 @@ export interface NewRun {
   session_id?: string | null;
   executor_id?: string | null;
   prefer_executor_id?: string | null;
+  first_line_timeout?: number | null;
+  idle_timeout?: number | null;
 }
 /**
  * The user's message of a run.

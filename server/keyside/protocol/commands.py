@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from keyside.protocol.base import Id, Time, Wire
+from keyside.protocol.base import Id, Time, Timeout, Wire
 from keyside.protocol.entities import Chat, Executor, Message, ModelChoice, Role, Run, Status
 
 MAX_CONTENT = 1024 * 1024
@@ -66,6 +66,11 @@ class NewRun(Wire):
     session_id: str | None = Field(default=None, max_length=100)
     executor_id: Id | None = None
     prefer_executor_id: Id | None = None
+    """A hint. The same run asked for again with another hint is the same run (R6)."""
+    first_line_timeout: Timeout | None = None
+    """Seconds that the upstream may take to begin; it wins over the connection's and the server's limit (E8)."""
+    idle_timeout: Timeout | None = None
+    """Seconds that the upstream may be silent in mid-answer; it wins over the connection's and the server's limit (E8)."""
 
 
 class Started(Wire):

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from keyside.protocol.base import Id, Time, Wire
+from keyside.protocol.base import Id, Time, Timeout, Wire
 
 Role = Literal["user", "assistant", "system"]
 Status = Literal["sent", "streaming", "error", "aborted", "interrupted"]
@@ -118,6 +118,10 @@ class Connection(Wire):
     label: str = Field(default="", max_length=200)
     models: list[Model] = Field(default=[], max_length=5000)
     error: Failure | None = None
+    first_line_timeout: Timeout | None = None
+    """Seconds that its upstream may take to begin an answer, where it is another time than the server's (E8)."""
+    idle_timeout: Timeout | None = None
+    """Seconds that its upstream may be silent in mid-answer, where it is another time than the server's (E8)."""
 
 
 class Executor(Wire):

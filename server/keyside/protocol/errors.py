@@ -65,6 +65,8 @@ ERRORS: dict[str, ErrorKind] = {
     "executor_silent": ErrorKind("The device is connected but has sent nothing for too long.", True, 504),
     "executor_lost": ErrorKind("The device went away in mid-answer and did not come back.", True, 504),
     "first_line_timeout": ErrorKind("The model did not begin to answer in time.", True, 504),
+    "upstream_silent": ErrorKind("The model began to answer and then sent nothing for too long.", True, 504),
+    "caller_gone": ErrorKind("Nobody waited for the answer any more.", True, 499),
     "run_timeout": ErrorKind("The answer took longer than the server allows.", False, 504),
     "line_too_long": ErrorKind("The upstream sent a line of more than 1 MiB.", False, 502),
     "lines_forgotten": ErrorKind("The server lost lines that the device does not have any more.", False, 502),

@@ -238,6 +238,10 @@ class CompletionRequest(Wire):
     message_id: str
     model: ModelRef
     form_data: FormData
+    first_line_timeout: float | None = None
+    """Seconds that the upstream may take to begin; `None`: the executor has no limit of its own (E8)."""
+    idle_timeout: float | None = None
+    """Seconds that the upstream may be silent in mid-answer; any byte that it sends begins them anew (E8)."""
 
 
 class AbortRequest(Wire):

@@ -13,20 +13,22 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from keyside import __version__
-from keyside.adapters.accounts_memory import MemoryAccounts
-from keyside.adapters.accounts_sql import SqlAccounts
 from keyside.adapters.clock import RandomIds, SystemClock
-from keyside.adapters.database import DataDirectoryLock, database_of
-from keyside.adapters.hub_socketio import SocketHub
-from keyside.adapters.log_memory import MemoryChatLog
-from keyside.adapters.log_sql import SqlChatLog
-from keyside.adapters.registry import MemoryRegistry, SqlRegistry
-from keyside.adapters.rpc_socketio import SocketCalls, make_server
+from keyside.adapters.memory.accounts import MemoryAccounts
+from keyside.adapters.memory.log import MemoryChatLog
+from keyside.adapters.memory.registry import MemoryRegistry
+from keyside.adapters.socketio.hub import SocketHub
+from keyside.adapters.socketio.server import SocketCalls, make_server
+from keyside.adapters.sql.accounts import SqlAccounts
+from keyside.adapters.sql.database import DataDirectoryLock, database_of
+from keyside.adapters.sql.log import SqlChatLog
+from keyside.adapters.sql.registry import SqlRegistry
 from keyside.core.limits import Limits
 from keyside.core.run import ENDED, Run
 from keyside.protocol import wire
 from keyside.services.account_store import AccountStore
 from keyside.services.accounts import Accounts
+from keyside.services.api_calls import ApiCalls
 from keyside.services.catchup import Catchup
 from keyside.services.chats import Chats
 from keyside.services.dispatcher import Dispatcher
@@ -35,9 +37,8 @@ from keyside.services.health import StoreHealth
 from keyside.services.orchestrator import Orchestrator
 from keyside.services.ports import Calls, ChatLog, Clock, Hub, Ids, Registry, Unavailable, chat_room, user_room
 from keyside.services.presence import Presence
-from keyside.services.programs import Programs
 from keyside.settings import Settings
-from keyside.web.auth import Doorkeeper
+from keyside.web.auth import Authenticator
 from keyside.web.http.account import account_router
 from keyside.web.http.docs import serve_docs
 from keyside.web.http.errors import handle_errors
@@ -45,7 +46,7 @@ from keyside.web.http.health import health_router
 from keyside.web.http.native import native_router
 from keyside.web.http.openai import openai_router
 from keyside.web.pages import Pages
-from keyside.web.security import Guard
+from keyside.web.security_headers import SecurityHeaders
 from keyside.web.sockets import Sockets
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class Services:
         )
         self.executors = Executors(self.orchestrator, self.presence, store.chat_log)
         self.chats = Chats(store.chat_log, self.orchestrator, self.dispatcher, clock, ids)
-        self.programs = Programs(store.chat_log, self.chats, clock)
+        self.api_calls = ApiCalls(store.chat_log, self.chats, clock)
         self.catchup = Catchup(store.chat_log, hub, clock)
         self.accounts = Accounts(store.accounts, clock, ids)
         self._clock = clock
@@ -264,25 +265,25 @@ def create_app(
         limits_of(settings),
         settings.api_retention,
     )
-    doorkeeper = Doorkeeper(services.accounts, settings.origins, settings.auth)
-    sockets = Sockets(sio, doorkeeper, services.presence, services.executors, services.catchup, hub)
+    authenticator = Authenticator(services.accounts, settings.origins, settings.auth)
+    sockets = Sockets(sio, authenticator, services.presence, services.executors, services.catchup, hub)
     sockets.on_gone = calls.gone
     services.accounts.on_revoked.append(sockets.drop)
     pages = Pages(static, settings.origins)
-    api = _api(services, doorkeeper, pages)
-    asgi = Guard(socketio.ASGIApp(sio, api, socketio_path="/ws/socket.io"), settings.origins)
+    api = _api(services, authenticator, pages)
+    asgi = SecurityHeaders(socketio.ASGIApp(sio, api, socketio_path="/ws/socket.io"), settings.origins)
     return Application(asgi, services, sio)
 
 
-def _api(services: Services, doorkeeper: Doorkeeper, pages: Pages) -> FastAPI:
+def _api(services: Services, authenticator: Authenticator, pages: Pages) -> FastAPI:
     api = FastAPI(title="Keyside", version=__version__, docs_url=None, redoc_url=None)
     handle_errors(api)
     serve_docs(api)
     api.include_router(health_router(services.store.chat_log))
-    api.include_router(account_router(doorkeeper))
+    api.include_router(account_router(authenticator))
     api.include_router(
         native_router(
-            doorkeeper,
+            authenticator,
             services.store.chat_log,
             services.chats,
             services.catchup,
@@ -290,6 +291,6 @@ def _api(services: Services, doorkeeper: Doorkeeper, pages: Pages) -> FastAPI:
             services.dispatcher,
         )
     )
-    api.include_router(openai_router(doorkeeper, services.chats, services.programs, services.catchup))
+    api.include_router(openai_router(authenticator, services.chats, services.api_calls, services.catchup))
     api.router.default = pages  # a mount would take every path, and hide what is only the wrong method
     return api

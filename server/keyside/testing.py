@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from keyside.adapters.hub_memory import MemoryHub
+from keyside.adapters.memory.hub import MemoryHub
 from keyside.app import MemoryStore, Services, Store
 from keyside.core.limits import Limits
 from keyside.core.run import Refused

@@ -12,8 +12,8 @@ import httpx
 from sqlalchemy import insert
 from sqlmodel import SQLModel
 
-from keyside.adapters.database import database_of
-from keyside.adapters.tables import ChatRow, MessageRow
+from keyside.adapters.sql.database import database_of
+from keyside.adapters.sql.tables import ChatRow, MessageRow
 from tests.benchmarks.keyside_stream import PATH
 from tests.benchmarks.servers import Keyside
 from tests.benchmarks.websocket import SocketIo

@@ -9,11 +9,11 @@ from typing import Any
 
 import sqlalchemy
 
-from keyside.adapters.accounts_sql import SqlAccounts
-from keyside.adapters.database import Database, database_of
-from keyside.adapters.log_memory import MemoryChatLog
-from keyside.adapters.log_sql import SqlChatLog
-from keyside.core.attempt import Seat
+from keyside.adapters.memory.log import MemoryChatLog
+from keyside.adapters.sql.accounts import SqlAccounts
+from keyside.adapters.sql.database import Database, database_of
+from keyside.adapters.sql.log import SqlChatLog
+from keyside.core.attempt import Assignment
 from keyside.core.changes import Change, Changes, Entry, Written
 from keyside.core.inputs import Expire, Fail, Finish, Input, Lose, Offer, Return, Start
 from keyside.core.message import closed, written
@@ -27,7 +27,9 @@ from keyside.testing import text_line
 OWNER, OTHER = 1, 2
 LINES = tuple(map(text_line, ["Nothing", "is", "lost", "語🙂", "</think>"]))
 TEXT = "Nothingislost語🙂</think>"
-SEAT = Seat(key="1/desk", executor_id="desk", name="Desk", kind="browser", session_id="s1", model="m", provider="test")
+ASSIGNMENT = Assignment(
+    key="1/desk", executor_id="desk", name="Desk", kind="browser", session_id="s1", model="m", provider="test"
+)
 
 
 class MemoryShelf:
@@ -151,7 +153,7 @@ class Writer:
         return run
 
     async def offered(self, id: str = "r1", **more: Any) -> Run:
-        return await self.feed(await self.ask(id, **more), Offer(SEAT, f"c-{id}"))
+        return await self.feed(await self.ask(id, **more), Offer(ASSIGNMENT, f"c-{id}"))
 
     async def started(self, id: str = "r1", **more: Any) -> Run:
         return await self.feed(await self.offered(id, **more), Start(1))

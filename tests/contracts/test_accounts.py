@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from keyside.adapters.accounts_memory import MemoryAccounts
-from keyside.adapters.accounts_sql import SqlAccounts
-from keyside.adapters.database import Database, database_of
+from keyside.adapters.memory.accounts import MemoryAccounts
+from keyside.adapters.sql.accounts import SqlAccounts
+from keyside.adapters.sql.database import Database, database_of
 from keyside.services.account_store import AccountStore, StoredSignIn, StoredToken
 
 API = frozenset({"api"})

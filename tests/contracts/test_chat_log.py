@@ -12,7 +12,7 @@ from keyside.core.transcript import transcribe
 from keyside.protocol.base import iso
 from keyside.services.ports import ChatLog, Conflict
 from keyside.testing import DONE, text_line
-from tests.contracts.logs import LINES, OTHER, OWNER, SEAT, Writer, grown, new_writer, payloads
+from tests.contracts.logs import ASSIGNMENT, LINES, OTHER, OWNER, Writer, grown, new_writer, payloads
 
 # --- numbering -------------------------------------------------------------------------------------
 
@@ -22,7 +22,7 @@ async def test_events_are_numbered_from_1_without_gaps_whatever_they_are(chat_lo
     assert await chat_log.heads([writer.chat.id]) == {writer.chat.id: 0}
     run = writer.run("r", "a")
     first = await writer.commit(writer.message("u", content="hi"), writer.message("a", "u"), run, writer.headed("a"))
-    offered, _ = step(run, Offer(SEAT, "c"), 1)
+    offered, _ = step(run, Offer(ASSIGNMENT, "c"), 1)
     started, _ = step(offered, Start(1), 1)
     second = await writer.commit(offered, started)
     third = await writer.commit(Written(started, 0, LINES[:2]))
@@ -83,7 +83,7 @@ async def test_a_conflict_leaves_nothing_of_its_transaction(chat_log: ChatLog, w
 @pytest.mark.rule("R1")
 async def test_of_two_that_change_a_run_at_once_one_is_refused(chat_log: ChatLog, writer: Writer) -> None:
     run = await writer.ask()
-    offers = [step(run, Offer(SEAT, channel), 1)[0] for channel in ("c1", "c2")]
+    offers = [step(run, Offer(ASSIGNMENT, channel), 1)[0] for channel in ("c1", "c2")]
     found = await asyncio.gather(*(writer.commit(offer) for offer in offers), return_exceptions=True)
     assert sorted(type(result).__name__ for result in found) == ["Conflict", "tuple"]
     stored = await chat_log.run(OWNER, "r1")

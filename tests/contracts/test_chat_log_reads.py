@@ -13,7 +13,7 @@ from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat
 from keyside.services.ports import ChatLog
 from keyside.testing import DONE, text_line
-from tests.contracts.logs import LINES, OTHER, OWNER, SEAT, TEXT, Writer, new_writer, payloads
+from tests.contracts.logs import ASSIGNMENT, LINES, OTHER, OWNER, TEXT, Writer, new_writer, payloads
 
 
 def text_of(events: list[dict[str, Any]], run: Run) -> str:
@@ -192,7 +192,7 @@ async def test_a_message_that_is_continued_shows_what_it_was_and_the_new_lines(
     assert message is not None
     second = writer.run("r2", message.id, prefix=message)
     await writer.commit(message.model_copy(update={"status": "streaming", "run_id": "r2"}), second)
-    second = await writer.feed(second, Offer(SEAT, "c2"), Start(1))
+    second = await writer.feed(second, Offer(ASSIGNMENT, "c2"), Start(1))
     second = await writer.write(second, *LINES[2:])
     view = await chat_log.view(writer.chat.id, limit=9)
     assert view is not None

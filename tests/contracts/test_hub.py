@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from keyside.adapters.followers import Followers
-from keyside.adapters.hub_memory import MemoryHub
+from keyside.adapters.memory.hub import MemoryHub
 from keyside.core.changes import Entry, Removed
 from keyside.services.ports import Gone
 from keyside.testing import MemoryCalls

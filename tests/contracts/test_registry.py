@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from keyside.adapters.registry import MemoryRegistry, SqlRegistry
+from keyside.adapters.memory.registry import MemoryRegistry
+from keyside.adapters.sql.registry import SqlRegistry
 from keyside.protocol.entities import Connection, Failure, Model
 from keyside.services.ports import KnownExecutor, Registry
 from tests.contracts.logs import OTHER, OWNER, SqlShelf

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from keyside.adapters.writer import GroupWriter
+from keyside.adapters.sql.writer import GroupWriter
 
 
 def store(group: list[int]) -> Callable[[], list[int]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from keyside.core.attempt import Mark, Piece, Seat
+from keyside.core.attempt import Assignment, Mark, Piece
 from keyside.core.inputs import Append, Expire, Fail, Finish, Input, Lines, Lose, Offer, Return, Start, Stop
 from keyside.core.run import ENDED, Ask, Refused, Run, State, step
 from keyside.core.transcript import read, survey
@@ -13,7 +13,7 @@ from keyside.protocol.errors import ERRORS, failure
 
 NOW = 1000.0
 LATER = NOW + 5
-SEAT = Seat(
+ASSIGNMENT = Assignment(
     key="1/desk",
     executor_id="desk",
     name="Desk",
@@ -23,14 +23,14 @@ SEAT = Seat(
     provider="test",
     visit="1/desk@s1#1",
 )
-PLAIN = replace(SEAT, key="s9", executor_id="s9", kind="plain", session_id="s9")
+PLAIN = replace(ASSIGNMENT, key="s9", executor_id="s9", kind="plain", session_id="s9")
 
 
 def queued(**more: Any) -> Run:
     return Run(id="r", user_id=1, chat_id=1, message_id="a", ask=Ask(model="test/m"), created_at=NOW, since=NOW, **more)
 
 
-def run_in(state: State, *, seat: Seat = SEAT, **more: Any) -> Run:
+def run_in(state: State, *, assignment: Assignment = ASSIGNMENT, **more: Any) -> Run:
     """A run as it is in that state after its first attempt, with no line stored."""
     run = queued()
     if state is State.QUEUED:
@@ -43,9 +43,9 @@ def run_in(state: State, *, seat: Seat = SEAT, **more: Any) -> Run:
         "state": state,
         "version": 3,
         "attempt": 1,
-        "seat": seat,
+        "assignment": assignment,
         "channel": "c1",
-        "tried": frozenset({seat.visit}),
+        "tried": frozenset({assignment.visit}),
         "since": NOW,
         "heard_at": NOW,
         "started_at": started,
@@ -63,7 +63,7 @@ def piece(index: int, *lines: str, attempt: int = 1) -> Piece:
 def suitable(kind: type[Input], run: Run) -> Input:
     """An input of that kind which is neither stale nor leaves a gap."""
     samples: dict[type[Any], Input] = {
-        Offer: Offer(SEAT, "c2"),
+        Offer: Offer(ASSIGNMENT, "c2"),
         Start: Start(run.attempt),
         Lines: Lines(piece(run.expected, "data: x", attempt=run.attempt)),
         Finish: Finish("stop", piece(run.expected, attempt=run.attempt)),

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from keyside.core.inputs import (
+    Cancel,
     Close,
     Expire,
-    Recall,
 )
 from keyside.core.limits import Limits, expiry
 from keyside.core.run import Run, State, step
 from keyside.protocol.errors import failure
-from tests.core.runs import LATER, NOW, PLAIN, SEAT, STOPPED_BY_UPSTREAM, queued, run_in, through
+from tests.core.runs import ASSIGNMENT, LATER, NOW, PLAIN, STOPPED_BY_UPSTREAM, queued, run_in, through
 
 S = State
 
@@ -68,7 +68,7 @@ def test_what_has_ended_never_expires(state: State) -> None:
 def test_a_plain_executor_may_think_as_long_as_the_upstream_and_is_silent_two_seconds_after_a_finish_reason(
     more: dict[str, Any], due: tuple[float, str]
 ) -> None:
-    assert expiry(run_in(S.STREAMING, seat=PLAIN, **more), LIMITS) == due
+    assert expiry(run_in(S.STREAMING, assignment=PLAIN, **more), LIMITS) == due
 
 
 @pytest.mark.rule("E8")
@@ -76,7 +76,7 @@ def test_a_plain_executor_may_think_as_long_as_the_upstream_and_is_silent_two_se
 def test_a_run_that_takes_too_long_fails_with_the_limit_and_its_executor_is_told(code: str) -> None:
     after, effects = step(run_in(S.STREAMING), Expire(code), LATER)
     assert (after.state, after.failure, after.closed_by) == (S.FAILED, failure(code), "server")
-    assert effects == (Close(), Recall("r", SEAT, 1, "c1"))
+    assert effects == (Close(), Cancel("r", ASSIGNMENT, 1, "c1"))
 
 
 @pytest.mark.rule("R3")

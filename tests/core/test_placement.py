@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyside.core.attempt import Seat
+from keyside.core.attempt import Assignment
 from keyside.core.placement import Candidate, Nobody, Wait, choose, find_model
 from keyside.core.run import Ask
 from keyside.protocol.entities import Connection, Model
@@ -40,15 +40,15 @@ def chosen(ask: Ask, *candidates: Candidate, tried: frozenset[str] = frozenset()
     """The name of the one that is chosen, wherever it stands in the list."""
     found = {choose(ask, order, tried) for order in (candidates, candidates[::-1])}
     assert len(found) == 1
-    seat = found.pop()
-    assert isinstance(seat, Seat), seat
-    return seat.executor_id
+    assignment = found.pop()
+    assert isinstance(assignment, Assignment), assignment
+    return assignment.executor_id
 
 
 @pytest.mark.rule("R2")
 def test_the_seat_names_the_executor_the_socket_and_the_model_as_the_upstream_knows_it() -> None:
     desk = candidate("desk", connections=[offering("x", id="c0"), offering("m", id="c7")])
-    assert choose(ASK, [desk], frozenset()) == Seat(
+    assert choose(ASK, [desk], frozenset()) == Assignment(
         key="1/desk",
         executor_id="desk",
         name="Desk",
@@ -152,18 +152,23 @@ def test_a_named_executor_is_never_replaced_by_another() -> None:
 def test_a_named_session_takes_the_model_as_given_and_never_falls_back() -> None:
     ask = Ask(model="whatever", session_id="s-script")
     script = candidate("script", kind="plain", connections=[])
-    seat = choose(ask, [candidate("desk"), script], frozenset())
-    assert isinstance(seat, Seat)
-    assert (seat.executor_id, seat.model, seat.provider, seat.connection_id) == ("script", "whatever", None, None)
+    assignment = choose(ask, [candidate("desk"), script], frozenset())
+    assert isinstance(assignment, Assignment)
+    assert (assignment.executor_id, assignment.model, assignment.provider, assignment.connection_id) == (
+        "script",
+        "whatever",
+        None,
+        None,
+    )
     assert choose(ask, [candidate("desk")], frozenset()) == Nobody("session_gone")
     assert choose(ask, [script], frozenset({script.visit})) == Nobody("session_gone")
 
 
 @pytest.mark.rule("R2")
 def test_a_named_session_of_a_framed_executor_is_told_the_connection_that_has_the_model() -> None:
-    seat = choose(Ask(model="test/m", session_id="s-desk"), [candidate("desk")], frozenset())
-    assert isinstance(seat, Seat)
-    assert (seat.model, seat.provider, seat.connection_id) == ("m", "test", "c1")
+    assignment = choose(Ask(model="test/m", session_id="s-desk"), [candidate("desk")], frozenset())
+    assert isinstance(assignment, Assignment)
+    assert (assignment.model, assignment.provider, assignment.connection_id) == ("m", "test", "c1")
 
 
 @pytest.mark.rule("R2", "E6")
@@ -233,8 +238,8 @@ def test_whoever_is_chosen_is_here_has_the_model_and_room_and_was_not_tried(
         or one.own
         or not any(other.own for other in them if other.executor_id == ask.executor_id)
     ]
-    assert isinstance(found, Seat) == bool(able)
-    if isinstance(found, Seat):
+    assert isinstance(found, Assignment) == bool(able)
+    if isinstance(found, Assignment):
         assert (found.key, found.session_id) in {(one.key, one.session_id) for one in able}
 
 

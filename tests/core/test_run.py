@@ -6,6 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from keyside.core.inputs import (
+    Cancel,
     Close,
     Expire,
     Fail,
@@ -14,7 +15,6 @@ from keyside.core.inputs import (
     Lines,
     Lose,
     Offer,
-    Recall,
     Return,
     Start,
     Stop,
@@ -23,7 +23,7 @@ from keyside.core.limits import Limits, expiry
 from keyside.core.run import BOUND, ENDED, TRANSITIONS, State, step
 from keyside.protocol.errors import failure
 from keyside.testing import DONE
-from tests.core.runs import LATER, NOW, SEAT, piece, queued, refusal, run_in, stored, suitable, through
+from tests.core.runs import ASSIGNMENT, LATER, NOW, piece, queued, refusal, run_in, stored, suitable, through
 
 S = State
 INPUTS: tuple[type[Input], ...] = get_args(Input)
@@ -114,12 +114,12 @@ def test_what_has_started_is_never_offered_again() -> None:
 
 @pytest.mark.rule("E3", "R2")
 def test_each_offer_is_an_attempt_of_its_own_and_is_remembered_as_tried() -> None:
-    first = through(queued(), Offer(SEAT, "c1"))
-    assert (first.attempt, first.channel, first.seat) == (1, "c1", SEAT)
-    other = replace(SEAT, key="1/phone", session_id="s2", visit="1/phone@s2#1")
+    first = through(queued(), Offer(ASSIGNMENT, "c1"))
+    assert (first.attempt, first.channel, first.assignment) == (1, "c1", ASSIGNMENT)
+    other = replace(ASSIGNMENT, key="1/phone", session_id="s2", visit="1/phone@s2#1")
     second = through(first, Lose(), Offer(other, "c2"))
-    assert (second.attempt, second.channel, second.seat) == (2, "c2", other)
-    assert second.tried == {SEAT.visit, other.visit}
+    assert (second.attempt, second.channel, second.assignment) == (2, "c2", other)
+    assert second.tried == {ASSIGNMENT.visit, other.visit}
     assert second.started_at is None
 
 
@@ -141,7 +141,7 @@ def test_a_claim_that_is_sent_again_is_acknowledged_again(state: State) -> None:
 
 @pytest.mark.rule("E3", "E4")
 def test_of_two_claims_that_of_the_older_offer_is_refused() -> None:
-    again = through(run_in(S.OFFERED), Lose(), Offer(replace(SEAT, key="1/phone"), "c2"))
+    again = through(run_in(S.OFFERED), Lose(), Offer(replace(ASSIGNMENT, key="1/phone"), "c2"))
     assert refusal(again, Start(1)).code == "stale_attempt"
     assert through(again, Start(2)).state is S.STREAMING
 
@@ -155,7 +155,7 @@ def test_a_claim_of_an_offer_that_was_taken_back_is_refused() -> None:
 @pytest.mark.parametrize("input", [Lose(), Expire("callback_timeout")])
 def test_an_offer_that_is_not_taken_is_recalled(input: Input) -> None:
     after, effects = step(run_in(S.OFFERED), input, LATER)
-    assert effects == (Recall("r", SEAT, 1, "c1"),)
+    assert effects == (Cancel("r", ASSIGNMENT, 1, "c1"),)
     assert (after.ended_at, after.failure, after.closed_by) == (None, None, None)
 
 

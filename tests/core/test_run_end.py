@@ -8,19 +8,19 @@ import pytest
 from keyside.core.attempt import Mark
 from keyside.core.inputs import (
     Append,
+    Cancel,
     Close,
     Expire,
     Fail,
     Finish,
     Lines,
     Lose,
-    Recall,
     Stop,
 )
 from keyside.core.run import BOUND, ENDED, State, step
 from keyside.protocol.errors import failure
 from keyside.testing import DONE, text_line
-from tests.core.runs import LATER, SEAT, STOPPED_BY_UPSTREAM, piece, queued, refusal, run_in, through
+from tests.core.runs import ASSIGNMENT, LATER, STOPPED_BY_UPSTREAM, piece, queued, refusal, run_in, through
 
 S = State
 
@@ -120,7 +120,7 @@ def test_the_last_frame_of_an_executor_that_was_told_to_stop_is_acknowledged() -
 def test_a_stop_ends_the_run_at_once_and_tells_the_executor(state: State) -> None:
     after, effects = step(run_in(state), Stop(), LATER)
     assert (after.state, after.closed_by, after.ended_at) == (S.ABORTED, "user", LATER)
-    assert effects == (Close(), Recall("r", SEAT, 1, "c1"))
+    assert effects == (Close(), Cancel("r", ASSIGNMENT, 1, "c1"))
 
 
 @pytest.mark.rule("R5")

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from keyside.core.attempt import Piece, Seat
+from keyside.core.attempt import Assignment, Piece
 from keyside.core.inputs import Append, Close, Expire, Finish, Input, Lines, Lose, Offer, Return, Start
 from keyside.core.run import BOUND, ENDED, Refused, Run, State, step
 from keyside.core.transcript import read, survey, transcribe
 from keyside.testing import DONE, text_line
-from tests.core.runs import SEAT, queued
+from tests.core.runs import ASSIGNMENT, queued
 
 FAIR_ROUNDS = 12
 
@@ -137,7 +137,7 @@ class World:
         self.to_executor: list[Answer] = []
         self.attempts: dict[int, Attempt] = {}
         self.online = [True, True]
-        self.seats = [SEAT, replace(SEAT, key="1/phone", session_id="s2")]
+        self.seats = [ASSIGNMENT, replace(ASSIGNMENT, key="1/phone", session_id="s2")]
         self.pending: int | None = None
         """The offer that waits for its executor's callback."""
         self.not_waited_for = False
@@ -149,7 +149,7 @@ class World:
 
     def holder(self) -> int:
         """Which executor the present attempt is with."""
-        return 1 if self.run.seat == self.seats[1] else 0
+        return 1 if self.run.assignment == self.seats[1] else 0
 
     # --- what can happen, at any moment; a number chooses among what there is
 
@@ -162,9 +162,9 @@ class World:
         self.upstream_speaks(3)
 
     def offer(self, n: int) -> None:
-        seat: Seat = self.seats[n % 2]
+        assignment: Assignment = self.seats[n % 2]
         if self.run.state is State.QUEUED and self.online[n % 2]:
-            self.server.feed(Offer(seat, f"c{self.run.attempt + 1}"))
+            self.server.feed(Offer(assignment, f"c{self.run.attempt + 1}"))
             self.pending = self.run.attempt
 
     def accept(self, _n: int) -> None:

@@ -9,16 +9,16 @@ from typing import Annotated, Literal
 import httpx
 from fastapi import Depends, FastAPI
 
-from keyside.adapters.accounts_memory import MemoryAccounts
 from keyside.adapters.clock import RandomIds, SystemClock
+from keyside.adapters.memory.accounts import MemoryAccounts
 from keyside.services.accounts import Accounts, Identity
-from keyside.web.auth import Doorkeeper
+from keyside.web.auth import Authenticator
 from keyside.web.http.account import account_router
 from keyside.web.http.docs import serve_docs
 from keyside.web.http.errors import handle_errors
 from keyside.web.origins import origins_of
 from keyside.web.pages import Pages
-from keyside.web.security import Guard
+from keyside.web.security_headers import SecurityHeaders
 
 LOCAL = "http://127.0.0.1:8000"
 
@@ -28,8 +28,8 @@ class Doors:
     """A server's edge; `browser` sends the Origin that a page of `url` sends."""
 
     accounts: Accounts
-    doorkeeper: Doorkeeper
-    asgi: Guard
+    authenticator: Authenticator
+    asgi: SecurityHeaders
     url: str
 
     def client(self, url: str | None = None, **headers: str) -> httpx.AsyncClient:
@@ -52,19 +52,19 @@ def doors(static: Path, *, public_url: str = LOCAL, auth: Literal["local", "off"
     """The edge as `app.py` builds it."""
     accounts = Accounts(MemoryAccounts(), SystemClock(), RandomIds())
     origins = origins_of(public_url, host="127.0.0.1", port=8000, tls=False)
-    doorkeeper = Doorkeeper(accounts, origins, auth)
+    authenticator = Authenticator(accounts, origins, auth)
     app = FastAPI(title="Keyside", docs_url=None, redoc_url=None)
     handle_errors(app)
     serve_docs(app)
-    app.include_router(account_router(doorkeeper))
-    _add_probes(app, doorkeeper)
+    app.include_router(account_router(authenticator))
+    _add_probes(app, authenticator)
     app.router.default = Pages(static, origins)
-    return Doors(accounts, doorkeeper, Guard(app, origins), public_url)
+    return Doors(accounts, authenticator, SecurityHeaders(app, origins), public_url)
 
 
-def _add_probes(app: FastAPI, doorkeeper: Doorkeeper) -> None:
+def _add_probes(app: FastAPI, authenticator: Authenticator) -> None:
     @app.post("/api/probe/chats")
-    async def chats(identity: Annotated[Identity, Depends(doorkeeper.current("chats"))]) -> str:
+    async def chats(identity: Annotated[Identity, Depends(authenticator.current("chats"))]) -> str:
         return identity.kind
 
     @app.get("/api/probe/crash")

@@ -155,7 +155,7 @@ async def test_a_socket_needs_a_credential_and_a_page_of_our_own(edge: Doors) ->
 
     async def knock(token: str | None = None, **headers: str) -> str:
         try:
-            identity = await edge.doorkeeper.identify(
+            identity = await edge.authenticator.identify(
                 {"host": "127.0.0.1:8000", **headers}, method="GET", for_socket=True, token=token
             )
         except KeysideError as error:
@@ -178,7 +178,7 @@ async def test_a_socket_needs_a_credential_and_a_page_of_our_own(edge: Doors) ->
 
 async def test_in_off_mode_a_socket_needs_nothing_and_a_foreign_page_is_refused(tmp_path: Path) -> None:
     """[C2] in `off` mode nothing is needed, but the Origin is still checked"""
-    keeper = doors(tmp_path, auth="off").doorkeeper
+    keeper = doors(tmp_path, auth="off").authenticator
     headers = {"host": "localhost:8000"}
     assert (await keeper.identify(headers, method="GET", for_socket=True)).kind == "off"
     own = {**headers, "origin": "http://localhost:8000"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from keyside import __version__
-from keyside.adapters.database import DataDirectoryLock
+from keyside.adapters.sql.database import DataDirectoryLock
 
 PROGRAM = [sys.executable, "-W", "error", "-m", "keyside"]
 Ran = subprocess.CompletedProcess[str]

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from keyside.web.origins import origin_of, origins_of
-from keyside.web.security import Guard
+from keyside.web.security_headers import SecurityHeaders
 from tests.edge.doors import LOCAL, Doors, doors
 
 HTML = {"accept": "text/html,*/*"}
@@ -187,7 +187,7 @@ async def test_what_a_handler_says_itself_is_kept() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"cache-control", b"private")]})
         await send({"type": "http.response.body"})
 
-    guard = Guard(app, origins_of(LOCAL, host="127.0.0.1", port=8000, tls=False))
+    guard = SecurityHeaders(app, origins_of(LOCAL, host="127.0.0.1", port=8000, tls=False))
     transport = httpx.ASGITransport(app=guard)
     async with httpx.AsyncClient(transport=transport, base_url=LOCAL) as client:
         answer = await client.get("/")

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from keyside.adapters.accounts_memory import MemoryAccounts
-from keyside.adapters.log_memory import MemoryChatLog
-from keyside.adapters.registry import MemoryRegistry
+from keyside.adapters.memory.accounts import MemoryAccounts
+from keyside.adapters.memory.log import MemoryChatLog
+from keyside.adapters.memory.registry import MemoryRegistry
 from keyside.app import Store
 from keyside.core.changes import Changes, Entry
 from keyside.core.limits import Limits

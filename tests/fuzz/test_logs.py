@@ -15,7 +15,7 @@ from keyside.core.transcript import transcribe
 from keyside.core.tree import below
 from keyside.services.ports import ChatLog, Conflict
 from keyside.testing import text_line
-from tests.contracts.logs import OWNER, SEAT, MemoryShelf, SqlShelf, Writer, grown, make_template
+from tests.contracts.logs import ASSIGNMENT, OWNER, MemoryShelf, SqlShelf, Writer, grown, make_template
 
 SEEDS = range(5)
 KEPT: list[int] = []
@@ -177,7 +177,7 @@ class Twins:
 
 def likely(run: Run) -> list[Input]:
     """What can happen to a run; going away and coming back most of all."""
-    offer, claim, back = Offer(SEAT, f"c{run.attempt}"), Start(run.attempt), Return(run.attempt)
+    offer, claim, back = Offer(ASSIGNMENT, f"c{run.attempt}"), Start(run.attempt), Return(run.attempt)
     away, late = Lose(), Expire("executor_lost")
     table: dict[State, list[Input]] = {
         State.QUEUED: [offer],

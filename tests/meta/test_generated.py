@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
 from keyside import schema
-from keyside.adapters.database import HEAD, MIGRATIONS, Database
+from keyside.adapters.sql.database import HEAD, MIGRATIONS, Database
 from keyside.core.run import ENDED, TRANSITIONS
 
 

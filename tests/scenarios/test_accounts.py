@@ -2,10 +2,10 @@
 
 import pytest
 
-from keyside.adapters.accounts_memory import MemoryAccounts
+from keyside.adapters.memory.accounts import MemoryAccounts
 from keyside.protocol.errors import KeysideError
 from keyside.services.accounts import LINK_SECONDS, SIGN_IN_SECONDS, Accounts, digest
-from keyside.services.attempts import Attempts
+from keyside.services.sign_in_throttle import SignInThrottle
 from keyside.testing import CountingIds, FakeClock
 
 
@@ -72,8 +72,8 @@ async def test_guessing_is_slowed_down_for_those_who_guess(accounts: Accounts, c
 
 
 def test_failures_of_many_places_do_not_fill_the_memory(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keyside.services.attempts.MAX_PLACES", 3)
-    attempts = Attempts(clock, limit=1)
+    monkeypatch.setattr("keyside.services.sign_in_throttle.MAX_PLACES", 3)
+    attempts = SignInThrottle(clock, limit=1)
     for place in "abcd":
         attempts.failed(place)
     attempts.check("a")

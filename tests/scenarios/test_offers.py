@@ -91,7 +91,7 @@ async def test_an_offer_that_is_declined_for_now_goes_to_the_next_executor(
     with refused("stale_attempt"):
         await desk.claim(first)
     await other.claim(second)
-    assert (await run_of(server, started)).seat is not None
+    assert (await run_of(server, started)).assignment is not None
     # Each was tried once, so nobody is asked a second time.
     assert (await desk.told())["type"] == "request:chat:abort"
     assert idle(server, desk.session_id)

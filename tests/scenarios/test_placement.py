@@ -31,8 +31,8 @@ async def chosen(server: MemoryServer, *, model: str = "test/m", **more: str) ->
     """The executor that a new run is offered to."""
     started = await start(server, (await server.chat()).id, model=model, message="hi", **more)
     await settle()
-    seat = (await run_of(server, started)).seat
-    return seat.executor_id if seat else None
+    assignment = (await run_of(server, started)).assignment
+    return assignment.executor_id if assignment else None
 
 
 @rule("R2")
@@ -95,9 +95,9 @@ async def test_a_named_session_takes_the_model_as_given_and_never_falls_back(ser
     session_id = server.connect()
     started = await start(server, (await server.chat()).id, model="gpt-x", message="hi", session_id=session_id)
     await settle()
-    seat = (await run_of(server, started)).seat
-    assert seat is not None
-    assert (seat.session_id, seat.model, seat.kind) == (session_id, "gpt-x", "plain")
+    assignment = (await run_of(server, started)).assignment
+    assert assignment is not None
+    assert (assignment.session_id, assignment.model, assignment.kind) == (session_id, "gpt-x", "plain")
     await server.disconnect(session_id)
     assert await state_of(server, started) == "interrupted"
 

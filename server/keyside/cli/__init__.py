@@ -146,7 +146,7 @@ def backup(
 @app.command()
 def doctor(data_dir: DataDir = None) -> None:
     """Check the log: no gaps, and every finished answer is what its lines make. A server may be running."""
-    from keyside.adapters.doctor import examine
+    from keyside.adapters.sql.doctor import examine
     from keyside.cli.store import open_database
     from keyside.settings import load
 

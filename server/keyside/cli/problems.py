@@ -42,7 +42,7 @@ def _of_the_store(error: Exception) -> Problem | None:
     from alembic.util.exc import CommandError
     from sqlalchemy.exc import DatabaseError
 
-    from keyside.adapters.database import DataDirectoryTaken
+    from keyside.adapters.sql.database import DataDirectoryTaken
     from keyside.services.ports import Unavailable
 
     if isinstance(error, DataDirectoryTaken):

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from keyside.adapters.accounts_sql import SqlAccounts
 from keyside.adapters.clock import RandomIds, SystemClock
-from keyside.adapters.database import Database, database_of
+from keyside.adapters.sql.accounts import SqlAccounts
+from keyside.adapters.sql.database import Database, database_of
 from keyside.cli.problems import Problem
 from keyside.services.accounts import Accounts
 from keyside.settings import Settings

@@ -1,4 +1,4 @@
-"""What an attempt is made of: the seat it was handed to, the pieces that come back, and the end that they hold."""
+"""What an attempt is made of: its assignment, the lines that come back, and the end that they hold."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ from keyside.protocol.entities import ExecutorKind, Failure
 
 
 @dataclass(frozen=True)
-class Seat:
+class Assignment:
     """Whom an attempt was handed to: `key` is unique in the server, `executor_id` only per user."""
 
     key: str

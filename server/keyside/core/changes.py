@@ -105,7 +105,7 @@ def _delta(written: Written) -> dict[str, Any]:
 
 def view(run: Run) -> RunView:
     """A run as it is shown."""
-    seat = run.seat
+    assignment = run.assignment
     return RunView(
         id=run.id,
         chat_id=run.chat_id,
@@ -113,8 +113,10 @@ def view(run: Run) -> RunView:
         state=run.state.value,
         attempt=run.attempt,
         model=run.ask.model,
-        provider=(seat.provider if seat else None) or run.ask.provider,
-        executor=RunExecutor(id=seat.executor_id, name=seat.name, kind=seat.kind) if seat else None,
+        provider=(assignment.provider if assignment else None) or run.ask.provider,
+        executor=RunExecutor(id=assignment.executor_id, name=assignment.name, kind=assignment.kind)
+        if assignment
+        else None,
         error=run.failure,
         finish_reason=run.finish_reason,
         created_at=iso(run.created_at),

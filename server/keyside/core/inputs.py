@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from keyside.core.attempt import Piece, Seat
+from keyside.core.attempt import Assignment, Piece
 from keyside.protocol.entities import Failure
 
 # --- inputs ----------------------------------------------------------------------------------------
@@ -12,7 +12,7 @@ from keyside.protocol.entities import Failure
 class Offer:
     """The run is handed to an executor, under a channel of this attempt's own."""
 
-    seat: Seat
+    assignment: Assignment
     channel: str
 
 
@@ -89,11 +89,11 @@ class Append:
 
 
 @dataclass(frozen=True)
-class Recall:
+class Cancel:
     """Tell the executor that its attempt is over (E9)."""
 
     run_id: str
-    seat: Seat
+    assignment: Assignment
     attempt: int
     channel: str
 
@@ -103,4 +103,4 @@ class Close:
     """The run has ended: write its message."""
 
 
-Effect = Append | Recall | Close
+Effect = Append | Cancel | Close

@@ -47,11 +47,11 @@ def expiry(run: Run, limits: Limits) -> tuple[float, str] | None:
 
 def _streaming_limits(run: Run, limits: Limits) -> list[tuple[float, str]]:
     assert run.started_at is not None
-    assert run.seat is not None
+    assert run.assignment is not None
     found = [(run.started_at + limits.run, "run_timeout")]
     if run.expected == 0:
         found.append((run.started_at + limits.first_line, "first_line_timeout"))
-    if run.seat.framed:
+    if run.assignment.framed:
         found.append((run.heard_at + limits.idle, "executor_silent"))
     elif run.expected:
         silence = limits.silence_after_finish if run.mark else limits.idle

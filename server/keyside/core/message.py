@@ -35,7 +35,7 @@ def closed(message: Message, run: Run, draft: Delta, now: float) -> Message:
         update={
             "status": _STATUS[run.state],
             "error": run.failure,
-            "provider": (run.seat.provider if run.seat else None) or message.provider,
+            "provider": (run.assignment.provider if run.assignment else None) or message.provider,
             "prompt_tokens": draft.usage.prompt_tokens if draft.usage else None,
             "completion_tokens": draft.usage.completion_tokens if draft.usage else None,
             "updated_at": iso(now),

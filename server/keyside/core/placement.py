@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from keyside.core.attempt import Seat
+from keyside.core.attempt import Assignment
 from keyside.core.run import Ask
 from keyside.protocol.entities import Connection, ExecutorKind
 
@@ -46,7 +46,7 @@ class Nobody:
     code: str
 
 
-def choose(ask: Ask, candidates: Sequence[Candidate], tried: frozenset[str]) -> Seat | Wait | Nobody:
+def choose(ask: Ask, candidates: Sequence[Candidate], tried: frozenset[str]) -> Assignment | Wait | Nobody:
     """The executor to offer the run to, each tried once; else whether to wait, or why not to."""
     if ask.session_id is not None:
         return _named_session(ask, candidates, tried)
@@ -60,7 +60,7 @@ def choose(ask: Ask, candidates: Sequence[Candidate], tried: frozenset[str]) -> 
     free = [(c, found) for c, found in untried if c.running < c.max_runs]
     if free:
         candidate, (connection, model) = min(free, key=lambda offer: _rank(ask, offer[0]))
-        return _seat(candidate, model, connection)
+        return _assignment(candidate, model, connection)
     away = any(c.session_id is None for c, _ in offers)
     return Wait() if untried or (ask.waits and away) else Nobody("no_executor")
 
@@ -70,18 +70,18 @@ def _rank(ask: Ask, candidate: Candidate) -> tuple[bool, bool, int, float]:
     return (not candidate.own, not preferred, candidate.running, -candidate.last_active_at)
 
 
-def _named_session(ask: Ask, candidates: Iterable[Candidate], tried: frozenset[str]) -> Seat | Nobody:
+def _named_session(ask: Ask, candidates: Iterable[Candidate], tried: frozenset[str]) -> Assignment | Nobody:
     """A named session takes the model as given, and never falls back."""
     for candidate in candidates:
         if candidate.session_id == ask.session_id and candidate.visit not in tried:
             found = find_model(ask, candidate.connections)
-            return _seat(candidate, found[1] if found else ask.model, found[0] if found else None)
+            return _assignment(candidate, found[1] if found else ask.model, found[0] if found else None)
     return Nobody("session_gone")
 
 
-def _seat(candidate: Candidate, model: str, connection: Connection | None) -> Seat:
+def _assignment(candidate: Candidate, model: str, connection: Connection | None) -> Assignment:
     assert candidate.session_id is not None
-    return Seat(
+    return Assignment(
         key=candidate.key,
         executor_id=candidate.executor_id,
         name=candidate.name,

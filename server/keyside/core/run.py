@@ -6,9 +6,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Literal
 
-from keyside.core.attempt import Mark, Piece, Seat
+from keyside.core.attempt import Assignment, Mark, Piece
 from keyside.core.inputs import (
     Append,
+    Cancel,
     Close,
     Effect,
     Expire,
@@ -18,7 +19,6 @@ from keyside.core.inputs import (
     Lines,
     Lose,
     Offer,
-    Recall,
     Return,
     Start,
     Stop,
@@ -81,7 +81,7 @@ class Run:
     version: int = 0
     """Counts the changes of the run's row; a commit checks it. Lines and heartbeats don't touch the row."""
     attempt: int = 0
-    seat: Seat | None = None
+    assignment: Assignment | None = None
     channel: str | None = None
     tried: frozenset[str] = frozenset()
     since: float = 0.0
@@ -269,9 +269,9 @@ def _changes(run: Run, input: Input, now: float) -> dict[str, Any]:
     """What an input changes in the run besides its state."""
     by = "executor" if getattr(input, "piece", None) else "server"
     match input:
-        case Offer(seat, channel):
-            tried = run.tried | {seat.visit}
-            return {"attempt": run.attempt + 1, "seat": seat, "channel": channel, "tried": tried}
+        case Offer(assignment, channel):
+            tried = run.tried | {assignment.visit}
+            return {"attempt": run.attempt + 1, "assignment": assignment, "channel": channel, "tried": tried}
         case Start():
             return {"started_at": now}
         case Return():
@@ -304,6 +304,6 @@ def _recall(run: Run, input: Input, target: State) -> tuple[Effect, ...]:
     told = isinstance(input, Stop | Expire | Fail | Lose) and getattr(input, "piece", None) is None
     if not told or target not in {State.FAILED, State.ABORTED, State.QUEUED}:
         return ()
-    if run.seat is None or run.channel is None or run.state is State.QUEUED:
+    if run.assignment is None or run.channel is None or run.state is State.QUEUED:
         return ()
-    return (Recall(run.id, run.seat, run.attempt, run.channel),)
+    return (Cancel(run.id, run.assignment, run.attempt, run.channel),)

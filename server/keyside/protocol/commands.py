@@ -68,9 +68,9 @@ class NewRun(Wire):
     prefer_executor_id: Id | None = None
     """A hint. The same run asked for again with another hint is the same run (R6)."""
     first_line_timeout: Timeout | None = None
-    """Seconds that the upstream may take to begin; it wins over the connection's and the server's limit (E8)."""
+    """Seconds that the upstream may take to begin, for this run alone (E8)."""
     idle_timeout: Timeout | None = None
-    """Seconds that the upstream may be silent in mid-answer; it wins over the connection's and the server's limit (E8)."""
+    """Seconds that the upstream may be silent in mid-answer, for this run alone (E8)."""
 
 
 class Started(Wire):

@@ -8,8 +8,8 @@ from typing import Literal
 
 from keyside.protocol.errors import KeysideError
 from keyside.services.account_store import AccountStore, StoredSignIn, StoredToken, User
-from keyside.services.attempts import Attempts
 from keyside.services.ports import Clock, Ids
+from keyside.services.sign_in_throttle import SignInThrottle
 
 OWNER = "owner"
 LINK_SECONDS = 10 * 60
@@ -52,7 +52,7 @@ class Accounts:
         self._store = store
         self._clock = clock
         self._ids = ids
-        self._attempts = Attempts(clock)
+        self._throttle = SignInThrottle(clock)
         self._owner: User | None = None
         self.on_revoked: list[Callable[[str], None]] = []
         """Called with the credential's id as soon as this process revokes it, so that its sockets go (C7)."""
@@ -78,13 +78,13 @@ class Accounts:
 
     async def redeem(self, code: str, agent: str, place: str) -> tuple[str, Identity]:
         """Spends a code; returns the new sign-in's id. `place` is the client's address, for the rate limit."""
-        self._attempts.check(place)
+        self._throttle.check(place)
         now = self._clock.now()
         signed_in = await self._store.spend_link(
             digest(code), now, sign_in_id=self._ids.new(), agent=agent, expires_at=now + SIGN_IN_SECONDS
         )
         if signed_in is None:
-            self._attempts.failed(place)
+            self._throttle.failed(place)
             raise KeysideError("link_invalid")
         return signed_in.id, _session(signed_in)
 

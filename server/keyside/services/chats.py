@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from keyside.core.changes import Change, Removed, view
-from keyside.core.inputs import Recall, Stop
+from keyside.core.inputs import Cancel, Stop
 from keyside.core.run import ENDED, Ask, Refused, Run, State, step
 from keyside.core.tree import below, newest_leaf
 from keyside.protocol.base import iso
@@ -177,7 +177,7 @@ class Chats:
         self._orchestrator.retire(lives)
         for _, _, effects in stopped:
             for effect in effects:
-                if isinstance(effect, Recall):
+                if isinstance(effect, Cancel):
                     self._orchestrator.on_recall(effect)
 
     # --- runs ------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from keyside.core.attempt import Seat
-from keyside.core.inputs import Expire, Fail, Input, Lose, Offer, Recall, Start
+from keyside.core.attempt import Assignment
+from keyside.core.inputs import Cancel, Expire, Fail, Input, Lose, Offer, Start
 from keyside.core.limits import Limits, expiry, next_try
 from keyside.core.placement import Nobody, choose
 from keyside.core.plain import lines_of_answer
@@ -80,7 +80,7 @@ class Dispatcher:
         """How many runs an executor has in hand."""
         busy = (State.OFFERED, *BOUND)
         runs = (live.run for live in self._orchestrator.live())
-        return sum(1 for run in runs if run.state in busy and run.seat and run.seat.key == key)
+        return sum(1 for run in runs if run.state in busy and run.assignment and run.assignment.key == key)
 
     def check(self, run: Run) -> None:
         """Raises where nobody could ever run this: `model_not_found`, `session_gone`, `no_executor` (R3)."""
@@ -88,10 +88,10 @@ class Dispatcher:
         if isinstance(found, Nobody):
             raise KeysideError(found.code, _explain(run, found.code))
 
-    def recall(self, recall: Recall) -> None:
+    def recall(self, recall: Cancel) -> None:
         """Tells an executor that its attempt is over (E9)."""
-        seat = recall.seat
-        session_id = self._presence.session_of(seat.key) if seat.framed else seat.session_id
+        assignment = recall.assignment
+        session_id = self._presence.session_of(assignment.key) if assignment.framed else assignment.session_id
         data = wire.AbortRequest(run_id=recall.run_id, attempt=recall.attempt, channel=recall.channel)
         if session_id is not None:
             self._calls.tell(session_id, wire.Abort(data=data).model_dump())
@@ -126,12 +126,12 @@ class Dispatcher:
         if isinstance(found, Nobody):
             why = live.refusal or failure(found.code, _explain(live.run, found.code))
             await self._orchestrator.feed(live.key, Fail(why))
-        elif isinstance(found, Seat):
+        elif isinstance(found, Assignment):
             await self._offer(live, found)
 
-    async def _offer(self, live: Live, seat: Seat) -> None:
-        offer = Offer(seat, self._ids.new())
-        if seat.framed:
+    async def _offer(self, live: Live, assignment: Assignment) -> None:
+        offer = Offer(assignment, self._ids.new())
+        if assignment.framed:
             run = await self._orchestrator.feed(live.key, offer)
         else:  # a plain executor is bound by the offer itself (E6)
             run = await self._orchestrator.feed(live.key, offer, lambda run: Start(run.attempt))
@@ -141,17 +141,17 @@ class Dispatcher:
 
     async def _call(self, live: Live, run: Run) -> None:
         """Sends the offer and takes the callback as an input. Its time limits are the sweep's business."""
-        seat = run.seat
-        assert seat is not None
+        assignment = run.assignment
+        assert assignment is not None
         try:
-            request = await self._request(run, seat)
-            answer = await self._calls.call(seat.session_id, request)
+            request = await self._request(run, assignment)
+            answer = await self._calls.call(assignment.session_id, request)
         except Gone:
             await self._give_back(live, run, failure("executor_lost"))
         except KeysideError as error:
             await self._orchestrator.feed(live.key, _if_current(run, Fail(error.failure)))
         else:
-            if seat.framed:
+            if assignment.framed:
                 await self._take_answer(live, run, answer)
             else:
                 await self._take_plain_answer(live, run, answer)
@@ -196,10 +196,10 @@ class Dispatcher:
 
     # --- the request -----------------------------------------------------------------------------
 
-    async def _request(self, run: Run, seat: Seat) -> dict[str, Any]:
+    async def _request(self, run: Run, assignment: Assignment) -> dict[str, Any]:
         assert run.channel is not None
-        form = {"model": seat.model, "stream": True, **run.ask.params}
-        form |= {"model": seat.model}
+        form = {"model": assignment.model, "stream": True, **run.ask.params}
+        form |= {"model": assignment.model}
         if "messages" not in form:
             form["messages"] = await self._history(run)
         if len(orjson.dumps(form)) > wire.MAX_REQUEST:
@@ -208,10 +208,12 @@ class Dispatcher:
             run_id=run.id,
             attempt=run.attempt,
             channel=run.channel,
-            session_id=seat.session_id,
+            session_id=assignment.session_id,
             chat_id=run.chat_id,
             message_id=run.message_id,
-            model=wire.ModelRef(id=seat.model, provider=seat.provider, connection_id=seat.connection_id),
+            model=wire.ModelRef(
+                id=assignment.model, provider=assignment.provider, connection_id=assignment.connection_id
+            ),
             form_data=form,
         )
         return wire.Completion(data=data).model_dump()

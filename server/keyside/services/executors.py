@@ -34,7 +34,7 @@ class Executors:
                 self._orchestrator.begin_anew(live)
             if run.ask.caller:
                 await self._orchestrator.feed(live.key, Stop())  # the program that called is gone
-            elif run.state in BOUND and run.seat and not run.seat.framed:
+            elif run.state in BOUND and run.assignment and not run.assignment.framed:
                 await self._orchestrator.feed(live.key, *_lost(run))
             elif run.state is State.STREAMING:
                 await self._orchestrator.feed(live.key, Lose())
@@ -60,7 +60,7 @@ class Executors:
 
     def _of(self, key: str) -> list[Live]:
         """The runs that are with an executor."""
-        return [live for live in self._orchestrator.live() if live.run.seat and live.run.seat.key == key]
+        return [live for live in self._orchestrator.live() if live.run.assignment and live.run.assignment.key == key]
 
     async def _resume(self, present: Present) -> list[wire.Verdict]:
         """What becomes of each run that it holds; what it should hold and does not is lost.
@@ -73,7 +73,7 @@ class Executors:
             run = live.run
             if (run.id, run.attempt) in held:
                 verdicts[run.id, run.attempt] = await self._continue(live, present)
-            elif run.seat and run.seat.session_id != present.socket.session_id:
+            elif run.assignment and run.assignment.session_id != present.socket.session_id:
                 await self._orchestrator.feed(live.key, *_lost(run))
         return list(verdicts.values())
 
@@ -107,19 +107,19 @@ class Executors:
     async def reconcile(self) -> None:
         """Stores what could not be stored while the store was away: plain lines, and that executors went (D4)."""
         for live in self._orchestrator.live():
-            seat = live.run.seat
-            if seat is None or live.run.state not in (State.OFFERED, State.STREAMING):
+            assignment = live.run.assignment
+            if assignment is None or live.run.state not in (State.OFFERED, State.STREAMING):
                 continue
-            if seat.framed and self._presence.session_of(seat.key) is None:
+            if assignment.framed and self._presence.session_of(assignment.key) is None:
                 await self._orchestrator.feed(live.key, _if_here)
-            elif not seat.framed:
+            elif not assignment.framed:
                 await self._catch_up(live)
 
     async def _catch_up(self, live: Live) -> None:
         """Stores what a plain executor has sent, and after it that it went, if it did."""
         with suppress(Refused):  # it has ended meanwhile
             await self._store_inbox(live)
-        if live.run.seat and self._presence.socket(live.run.seat.session_id) is None:
+        if live.run.assignment and self._presence.socket(live.run.assignment.session_id) is None:
             await self._orchestrator.feed(live.key, *_lost(live.run))
 
     # --- frames ----------------------------------------------------------------------------------
@@ -130,8 +130,8 @@ class Executors:
         socket = self._presence.socket(session_id)
         if live is None or socket is None:
             raise KeysideError("unknown_event", f"The server does not know the event {channel[:100]!r}.")
-        seat = live.run.seat
-        if seat is not None and not seat.framed:
+        assignment = live.run.assignment
+        if assignment is not None and not assignment.framed:
             return await self._plain(live, session_id, payload)
         frame = wire.Frame.model_validate(payload)
         if frame.attempt == live.run.attempt:
@@ -140,12 +140,12 @@ class Executors:
 
     def _check_sender(self, run: Run, socket: Socket) -> None:
         """E11: only the socket that announced the executor may send."""
-        seat = run.seat
-        assert seat is not None
+        assignment = run.assignment
+        assert assignment is not None
         present = self._presence.executor_of(socket.session_id)
-        if present is not None and present.key == seat.key:
+        if present is not None and present.key == assignment.key:
             return
-        here = self._presence.session_of(seat.key) is not None
+        here = self._presence.session_of(assignment.key) is not None
         raise KeysideError("not_yours" if present is not None or here else "not_ready")
 
     async def _framed(self, live: Live, frame: wire.Frame) -> wire.FrameAck | wire.Refusal:
@@ -166,7 +166,7 @@ class Executors:
     async def _plain(self, live: Live, session_id: str, payload: object) -> wire.Ack:
         """Bare lines count in the order in which they arrive (E6): so nothing is awaited before they are queued."""
         run = live.run
-        if run.seat is None or run.seat.session_id != session_id:
+        if run.assignment is None or run.assignment.session_id != session_id:
             raise KeysideError("not_yours")
         inbox = self._inboxes.setdefault(run.channel or "", Inbox(run.expected))
         if isinstance(payload, str):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from keyside.core.changes import Change, Changes, Written
-from keyside.core.inputs import Append, Close, Effect, Input, Recall
+from keyside.core.inputs import Append, Cancel, Close, Effect, Input
 from keyside.core.message import closed, written
 from keyside.core.run import ENDED, Refused, Run, State, step
 from keyside.core.transcript import transcribe
@@ -56,7 +56,7 @@ class Orchestrator:
         self._ended: OrderedDict[RunKey, Live] = OrderedDict()
         self._channels: dict[str, RunKey] = {}
         self.on_state: Callable[[Run], None] = lambda run: None
-        self.on_recall: Callable[[Recall], None] = lambda recall: None
+        self.on_recall: Callable[[Cancel], None] = lambda recall: None
         self.on_unavailable: Callable[[], None] = lambda: None
 
     # --- finding ---------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class Orchestrator:
     def _after(self, live: Live, before: Run, effects: list[Effect]) -> None:
         run = live.run
         for effect in effects:
-            if isinstance(effect, Recall):
+            if isinstance(effect, Cancel):
                 self.on_recall(effect)
         if run.state in ENDED and not _can_return(run):
             self._retire(live)

@@ -1,4 +1,4 @@
-"""The doorkeeper: finds out who asks, from the signed cookie or a token, and whether the page that asks is our own."""
+"""Finds out who asks, from the signed cookie or a token, and whether the page that asks is our own."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,8 +16,8 @@ COOKIE = "keyside_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Doorkeeper:
-    """Checks every request and every socket's connect (C2). The Host header is checked before, by `Guard`."""
+class Authenticator:
+    """Checks every request and every socket's connect (C2). The Host header is checked before, by `SecurityHeaders`."""
 
     def __init__(self, accounts: Accounts, origins: Origins, mode: Literal["local", "off"]) -> None:
         self.accounts = accounts
@@ -46,7 +46,7 @@ class Doorkeeper:
     def check_origin(self, headers: Mapping[str, str], *, needed: bool = False) -> None:
         """Raises `bad_origin` for another site's page, and where `needed` also if nothing says whose page it is.
 
-        Programs send no Origin. Browsers leave it out of same-origin GETs only, and may say so in a header
+        ApiCalls send no Origin. Browsers leave it out of same-origin GETs only, and may say so in a header
         that pages cannot forge.
         """
         origin = headers.get("origin")

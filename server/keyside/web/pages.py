@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from keyside.protocol.errors import KeysideError
 from keyside.web.http.errors import answer
 from keyside.web.origins import Origins
-from keyside.web.security import WORKER_POLICY, page_policy
+from keyside.web.security_headers import WORKER_POLICY, page_policy
 
 NOT_PAGES = frozenset(
     {"api", "v1", "uploads", "health", "metrics", "docs", "redoc", "openapi.json", "ws"}

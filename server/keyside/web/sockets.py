@@ -19,7 +19,7 @@ from keyside.services.catchup import Catchup
 from keyside.services.executors import Executors
 from keyside.services.ports import EVERYONE, Gone, Hub, Unavailable, user_room
 from keyside.services.presence import Presence, Socket
-from keyside.web.auth import Doorkeeper
+from keyside.web.auth import Authenticator
 from keyside.web.http.errors import sentence
 
 log = logging.getLogger(__name__)
@@ -33,14 +33,14 @@ class Sockets:
     def __init__(
         self,
         sio: socketio.AsyncServer,
-        doorkeeper: Doorkeeper,
+        authenticator: Authenticator,
         presence: Presence,
         executors: Executors,
         catchup: Catchup,
         hub: Hub,
     ) -> None:
         self._sio = sio
-        self._doorkeeper = doorkeeper
+        self._doorkeeper = authenticator
         self._presence = presence
         self._executors = executors
         self._catchup = catchup

@@ -17,58 +17,58 @@ from keyside.protocol.commands import (
 )
 from keyside.services.account_store import StoredSignIn, StoredToken
 from keyside.services.accounts import Identity
-from keyside.web.auth import Doorkeeper
+from keyside.web.auth import Authenticator
 from keyside.web.http.errors import documented
 
 MAX_AGENT = 300
 
 
-def account_router(doorkeeper: Doorkeeper) -> APIRouter:
+def account_router(authenticator: Authenticator) -> APIRouter:
     """All routes of this face."""
     router = APIRouter(prefix="/api", tags=["account"])
-    _add_sign_in(router, doorkeeper)
-    _add_links(router, doorkeeper)
-    _add_tokens(router, doorkeeper)
+    _add_sign_in(router, authenticator)
+    _add_links(router, authenticator)
+    _add_tokens(router, authenticator)
     return router
 
 
-def _add_sign_in(router: APIRouter, doorkeeper: Doorkeeper) -> None:
-    accounts = doorkeeper.accounts
-    Anyone = Annotated[Identity, Depends(doorkeeper.current())]  # noqa: N806
+def _add_sign_in(router: APIRouter, authenticator: Authenticator) -> None:
+    accounts = authenticator.accounts
+    Anyone = Annotated[Identity, Depends(authenticator.current())]  # noqa: N806
 
     @router.post("/auth/redeem", responses=documented("bad_request", "link_invalid", "bad_origin", "too_many_attempts"))
     async def redeem(body: Redeem, request: Request, response: Response) -> Account:
         """Spends the code of a one-time link, and signs this browser in with a cookie."""
-        doorkeeper.check_origin(request.headers)
+        authenticator.check_origin(request.headers)
         agent = request.headers.get("user-agent", "")[:MAX_AGENT]
         place = request.client.host if request.client else ""
         sign_in_id, identity = await accounts.redeem(body.code, agent, place)
-        await doorkeeper.sign_in(response, sign_in_id)
-        return Account(id=identity.user_id, name=identity.name, auth=doorkeeper.mode)
+        await authenticator.sign_in(response, sign_in_id)
+        return Account(id=identity.user_id, name=identity.name, auth=authenticator.mode)
 
     @router.get("/auth/me", responses=documented("unauthorized"))
     async def me(identity: Anyone) -> Account:
         """Who asks."""
-        return Account(id=identity.user_id, name=identity.name, auth=doorkeeper.mode)
+        return Account(id=identity.user_id, name=identity.name, auth=authenticator.mode)
 
     @router.post("/auth/logout", status_code=204, responses=documented("unauthorized", "bad_origin"))
     async def logout(identity: Anyone, response: Response) -> None:
         """Signs this browser out, and takes its cookie."""
         if identity.kind == "session" and identity.credential_id:
             await accounts.revoke_sign_in(identity.user_id, identity.credential_id)
-        doorkeeper.sign_out(response)
+        authenticator.sign_out(response)
 
 
-def _add_links(router: APIRouter, doorkeeper: Doorkeeper) -> None:
-    accounts = doorkeeper.accounts
-    Person = Annotated[Identity, Depends(doorkeeper.current("account"))]  # noqa: N806
+def _add_links(router: APIRouter, authenticator: Authenticator) -> None:
+    accounts = authenticator.accounts
+    Person = Annotated[Identity, Depends(authenticator.current("account"))]  # noqa: N806
     refusals = ("unauthorized", "forbidden", "bad_origin")
 
     @router.post("/auth/links", status_code=201, responses=documented(*refusals))
     async def new_link(identity: Person) -> Link:
         """Makes a one-time link that signs another browser in to the same account."""
         link = await accounts.new_link(identity.user_id)
-        return Link(url=f"{doorkeeper.origins.public}/#{link.code}", expires_at=iso(link.expires_at))
+        return Link(url=f"{authenticator.origins.public}/#{link.code}", expires_at=iso(link.expires_at))
 
     @router.get("/auth/sessions", responses=documented("unauthorized", "forbidden"))
     async def sign_ins(identity: Person) -> SignInPage:
@@ -82,9 +82,9 @@ def _add_links(router: APIRouter, doorkeeper: Doorkeeper) -> None:
         await accounts.revoke_sign_in(identity.user_id, id)
 
 
-def _add_tokens(router: APIRouter, doorkeeper: Doorkeeper) -> None:
-    accounts = doorkeeper.accounts
-    Person = Annotated[Identity, Depends(doorkeeper.current("account"))]  # noqa: N806
+def _add_tokens(router: APIRouter, authenticator: Authenticator) -> None:
+    accounts = authenticator.accounts
+    Person = Annotated[Identity, Depends(authenticator.current("account"))]  # noqa: N806
     refusals = ("unauthorized", "forbidden", "bad_origin")
 
     @router.get("/tokens", responses=documented("unauthorized", "forbidden"))

@@ -29,7 +29,7 @@ from keyside.services.chats import Chats
 from keyside.services.dispatcher import Dispatcher
 from keyside.services.ports import ChatLog
 from keyside.services.presence import Presence, models
-from keyside.web.auth import Doorkeeper
+from keyside.web.auth import Authenticator
 from keyside.web.http.errors import documented
 
 _CHAT = documented("unauthorized", "forbidden", "not_found", "bad_request")
@@ -37,7 +37,7 @@ _CHANGE = documented("unauthorized", "forbidden", "not_found", "bad_request", "c
 
 
 def native_router(
-    doorkeeper: Doorkeeper,
+    authenticator: Authenticator,
     chat_log: ChatLog,
     chats: Chats,
     catchup: Catchup,
@@ -46,11 +46,11 @@ def native_router(
 ) -> APIRouter:
     """All routes of this face."""
     router = APIRouter(prefix="/api")
-    reader = doorkeeper.current("chats")
+    reader = authenticator.current("chats")
     _add_chats(router, reader, chats, chat_log)
     _add_messages(router, reader, chats, chat_log)
     _add_runs(router, reader, chats, catchup)
-    _add_executors(router, doorkeeper, presence, dispatcher)
+    _add_executors(router, authenticator, presence, dispatcher)
     return router
 
 
@@ -165,8 +165,8 @@ async def _sse(entries: AsyncIterator[Entry]) -> AsyncIterator[bytes]:
         yield b"id: %d\ndata: %s\n\n" % (entry.seq, orjson.dumps(entry.payload))
 
 
-def _add_executors(router: APIRouter, doorkeeper: Doorkeeper, presence: Presence, dispatcher: Dispatcher) -> None:
-    Anyone = Annotated[Identity, Depends(doorkeeper.current())]  # noqa: N806
+def _add_executors(router: APIRouter, authenticator: Authenticator, presence: Presence, dispatcher: Dispatcher) -> None:
+    Anyone = Annotated[Identity, Depends(authenticator.current())]  # noqa: N806
 
     @router.get("/executors", tags=["executors"], responses=documented("unauthorized"))
     async def executors(who: Anyone) -> ExecutorPage:

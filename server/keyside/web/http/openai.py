@@ -17,10 +17,10 @@ from keyside.protocol.base import Wire
 from keyside.protocol.commands import NewRun, UserTurn
 from keyside.protocol.errors import KeysideError
 from keyside.services.accounts import Identity
+from keyside.services.api_calls import ApiCalls
 from keyside.services.catchup import Catchup
 from keyside.services.chats import Chats
-from keyside.services.programs import Programs
-from keyside.web.auth import Doorkeeper
+from keyside.web.auth import Authenticator
 from keyside.web.http.errors import RETRY_SECONDS, sentence
 
 MAX_WAIT = 3600
@@ -39,16 +39,16 @@ class ChatCompletion(Wire):
     chat_id: int | None = None
 
 
-def openai_router(doorkeeper: Doorkeeper, chats: Chats, programs: Programs, catchup: Catchup) -> APIRouter:
+def openai_router(authenticator: Authenticator, chats: Chats, api_calls: ApiCalls, catchup: Catchup) -> APIRouter:
     """`POST /api/chat/completions`."""
     router = APIRouter(tags=["openai"])
-    Caller = Annotated[Identity, Depends(doorkeeper.current("api"))]  # noqa: N806
+    Caller = Annotated[Identity, Depends(authenticator.current("api"))]  # noqa: N806
 
     @router.post("/api/chat/completions", response_model=None)
     async def completions(request: Request, who: Caller) -> Response:
         """An OpenAI chat completion. `session_id` names the socket that is to run it."""
         try:
-            call = await _start(request, who, programs)
+            call = await _start(request, who, api_calls)
             return await _unless_gone(request, _answer(call, chats, catchup))
         except KeysideError as error:
             return _error(error)
@@ -65,7 +65,7 @@ class Call:
         self.head = {"id": f"chatcmpl-{run.id}", "created": int(run.created_at), "model": asked.model}
 
 
-async def _start(request: Request, who: Identity, programs: Programs) -> Call:
+async def _start(request: Request, who: Identity, api_calls: ApiCalls) -> Call:
     try:
         body = orjson.loads(await request.body())
         asked = ChatCompletion.model_validate(body)
@@ -82,7 +82,7 @@ async def _start(request: Request, who: Identity, programs: Programs) -> Call:
         executor_id=asked.executor_id,
     )
     key = request.headers.get("idempotency-key")
-    run = await programs.call(who.user_id, asked.chat_id, new, key=key, wait_seconds=_wait(request))
+    run = await api_calls.call(who.user_id, asked.chat_id, new, key=key, wait_seconds=_wait(request))
     return Call(run, asked)
 
 

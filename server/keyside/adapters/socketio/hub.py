@@ -10,7 +10,7 @@ from engineio.packet import Packet as TransportPacket
 from socketio.packet import EVENT
 
 from keyside.adapters.followers import Followers
-from keyside.adapters.rpc_socketio import Json
+from keyside.adapters.socketio.server import Json
 from keyside.core.changes import Entry
 from keyside.protocol import wire
 from keyside.services.ports import Gone, chat_room

@@ -13,7 +13,7 @@ KEY_SECONDS = 24 * 3600
 """How long an idempotency key stands for its call (R6)."""
 
 
-class Programs:
+class ApiCalls:
     """Every call is a run in a chat: one that is named, or a hidden one that expires."""
 
     def __init__(self, chat_log: ChatLog, chats: Chats, clock: Clock) -> None:

@@ -1,12 +1,12 @@
-"""The executors that ever announced themselves: in SQL and in memory."""
+"""The executors that ever announced themselves, in SQL."""
 
 import asyncio
 
 from sqlmodel import Session, col, delete, select
 
-from keyside.adapters.database import Database
-from keyside.adapters.rows import connections_json, connections_of
-from keyside.adapters.tables import ExecutorRow
+from keyside.adapters.sql.database import Database
+from keyside.adapters.sql.rows import connections_json, connections_of
+from keyside.adapters.sql.tables import ExecutorRow
 from keyside.protocol.entities import ExecutorKind
 from keyside.services.ports import KnownExecutor
 
@@ -67,22 +67,3 @@ def _known(row: ExecutorRow) -> KnownExecutor:
         row.max_runs,
         row.last_active_at,
     )
-
-
-class MemoryRegistry:
-    """`Registry` in a dictionary."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, str], KnownExecutor] = {}
-
-    async def load(self) -> tuple[KnownExecutor, ...]:
-        """See `Registry`."""
-        return tuple(self._known.values())
-
-    async def save(self, known: KnownExecutor) -> None:
-        """See `Registry`."""
-        self._known[known.user_id, known.executor_id] = known
-
-    async def forget(self, user_id: int, executor_id: str) -> None:
-        """See `Registry`."""
-        self._known.pop((user_id, executor_id), None)

@@ -12,8 +12,8 @@ import socketio
 from engineio.payload import Payload
 from socketio.packet import ACK
 
-from keyside.adapters.packets import ServerPacket, in_one_line, plain_event
-from keyside.adapters.transport import Transport, put
+from keyside.adapters.socketio.packets import ServerPacket, in_one_line, plain_event
+from keyside.adapters.socketio.transport import Transport, put
 from keyside.protocol.wire import MAX_PACKET
 from keyside.services.ports import Gone
 

@@ -9,7 +9,7 @@ MAX_PLACES = 10_000
 """Addresses remembered at once; the one that failed longest ago is forgotten first."""
 
 
-class Attempts:
+class SignInThrottle:
     """At most `limit` failures in `window` seconds from one place; in memory, for one process."""
 
     def __init__(self, clock: Clock, *, limit: int = 10, window: float = 60) -> None:

@@ -8,10 +8,10 @@ import orjson
 from sqlalchemy import text
 from sqlmodel import Session, col, select
 
-from keyside.adapters.database import Database
-from keyside.adapters.rows import message_of, run_of
-from keyside.adapters.tables import ChatRow, EventRow, JournalRow, LinesRow, MessageRow, RunRow
-from keyside.adapters.tail import StoredFrame, unpack
+from keyside.adapters.sql.database import Database
+from keyside.adapters.sql.rows import message_of, run_of
+from keyside.adapters.sql.tables import ChatRow, EventRow, JournalRow, LinesRow, MessageRow, RunRow
+from keyside.adapters.sql.tail import StoredFrame, unpack
 from keyside.core.message import written
 from keyside.core.run import BOUND, ENDED, Run
 from keyside.core.transcript import transcribe

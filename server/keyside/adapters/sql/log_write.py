@@ -9,9 +9,9 @@ import orjson
 from sqlalchemy import Connection, Table, delete, insert, select, update
 from sqlmodel import SQLModel
 
-from keyside.adapters.rows import message_values, run_values
-from keyside.adapters.tables import ChatRow, EventRow, JournalRow, LinesRow, MessageRow, MetaRow, RunRow
-from keyside.adapters.tail import StoredFrame, Tail, pack
+from keyside.adapters.sql.rows import message_values, run_values
+from keyside.adapters.sql.tables import ChatRow, EventRow, JournalRow, LinesRow, MessageRow, MetaRow, RunRow
+from keyside.adapters.sql.tail import StoredFrame, Tail, pack
 from keyside.core.changes import Changes, Entry, Removed, Written
 from keyside.core.run import ENDED, Run
 from keyside.protocol.entities import Chat, Message

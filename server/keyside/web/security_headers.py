@@ -36,7 +36,7 @@ def page_policy(origin: str) -> str:
     )
 
 
-class Guard:
+class SecurityHeaders:
     """Pure ASGI: wraps the application and its sockets, errors and files included."""
 
     def __init__(self, app: ASGIApp, origins: Origins) -> None:

@@ -13,12 +13,12 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session, col
 from sqlmodel import select as select_rows
 
-from keyside.adapters import log_sql_read as query
-from keyside.adapters.database import Database
-from keyside.adapters.log_sql_write import CHAT, JOURNAL, Batch, RunKey, key_of, write_journal
-from keyside.adapters.tables import JournalRow
-from keyside.adapters.tail import StoredFrame, Tail
-from keyside.adapters.writer import GroupWriter
+from keyside.adapters.sql import log_read as query
+from keyside.adapters.sql.database import Database
+from keyside.adapters.sql.log_write import CHAT, JOURNAL, Batch, RunKey, key_of, write_journal
+from keyside.adapters.sql.tables import JournalRow
+from keyside.adapters.sql.tail import StoredFrame, Tail
+from keyside.adapters.sql.writer import GroupWriter
 from keyside.core.changes import Changes, Entry
 from keyside.core.message import written
 from keyside.core.run import BOUND, ENDED, Run

@@ -8,8 +8,8 @@ from sqlalchemy import delete, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
-from keyside.adapters.database import Database
-from keyside.adapters.tables import LinkRow, MetaRow, SignInRow, TokenRow, UserRow
+from keyside.adapters.sql.database import Database
+from keyside.adapters.sql.tables import LinkRow, MetaRow, SignInRow, TokenRow, UserRow
 from keyside.services.account_store import StoredSignIn, StoredToken, User
 
 T = TypeVar("T")

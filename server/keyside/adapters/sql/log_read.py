@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from sqlalchemy import tuple_
 from sqlmodel import Session, col, select
 
-from keyside.adapters.rows import chat_of, message_of, run_of
-from keyside.adapters.tables import ChatRow, EventRow, LinesRow, MessageRow, RunRow
-from keyside.adapters.tail import StoredFrame, unpack
+from keyside.adapters.sql.rows import chat_of, message_of, run_of
+from keyside.adapters.sql.tables import ChatRow, EventRow, LinesRow, MessageRow, RunRow
+from keyside.adapters.sql.tail import StoredFrame, unpack
 from keyside.core.changes import Change, Entry, Removed, Written
 from keyside.core.run import BOUND, ENDED, Run
 from keyside.core.tree import Link, branch, siblings

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from keyside.adapters.tables import ChatRow, MessageRow, RunRow
+from keyside.adapters.sql.tables import ChatRow, MessageRow, RunRow
 from keyside.core.run import ENDED, Run, State
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat, Connection, Message

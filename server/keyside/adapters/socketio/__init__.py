@@ -1,0 +1,1 @@
+"""The hub and the calls over Socket.IO, and the server that they run on."""

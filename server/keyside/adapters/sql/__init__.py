@@ -1,0 +1,1 @@
+"""The store in SQL: tables, migrations, the log with its one writer, accounts and known executors."""

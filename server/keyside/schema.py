@@ -10,7 +10,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from keyside.core.run import ENDED, TRANSITIONS
+from keyside.core.run import ENDED
+from keyside.core.step import TRANSITIONS
 from keyside.protocol import base, commands, entities, wire
 from keyside.protocol.errors import ERRORS
 from keyside.protocol.events import EVENTS, Event
@@ -32,7 +33,7 @@ REQUESTS = {
 """What clients make: a field with a default may be left out. Of all else every field is there."""
 CATALOG = Path(__file__).parent / "protocol" / "catalog.json"
 DIAGRAM = ("<!-- the run's diagram: written by `keyside schema` -->", "<!-- end of the run's diagram -->")
-"""The comments between which `docs/architecture.md` shows what `core/run.py` allows."""
+"""The comments between which `docs/architecture.md` shows what `core/step.py` allows."""
 
 
 def _models() -> list[type[BaseModel]]:

@@ -1,32 +1,29 @@
 """What one commit changes in a chat, and the numbered events that it becomes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from keyside.core.run import ENDED, Run
-from keyside.core.transcript import Delta, merge, read
+from keyside.core.transcript import merge
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat, Message, RunExecutor
 from keyside.protocol.entities import Run as RunView
 
 
 @dataclass(frozen=True)
-class Written:
-    """Lines of a run, from `index` on: what a `delta` event is made of."""
+class LinesAdded:
+    """New lines of a run: what a `delta` event is made of."""
 
     run: Run
-    index: int
-    lines: tuple[str, ...]
-    readings: tuple[object, ...] | None = field(default=None, compare=False, repr=False)
-    """What `read` made of the lines, where that is known already."""
+    frame: FrameLines
 
     @cached_property
     def delta(self) -> Delta:
         """What the lines add to the message."""
-        readings = map(read, self.lines) if self.readings is None else self.readings
-        return merge([reading for reading in readings if isinstance(reading, Delta)])
+        found = [reading for reading in self.frame.readings if isinstance(reading, Delta)]
+        return found[0] if len(found) == 1 else merge(found)
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Removed:
     message_ids: tuple[str, ...]
 
 
-Change = Written | Message | Removed | Run | Chat
+Change = LinesAdded | Message | Removed | Run | Chat
 """One change; each becomes one event. A message, run or chat stands as it is after the change."""
 
 
@@ -48,11 +45,13 @@ class Changes:
     chat_id: int
     at: float
     changes: tuple[Change, ...]
+    deletes_chat: bool = False
+    """Whether the chat itself goes with this, after the changes."""
 
     @property
     def only_lines(self) -> bool:
         """Whether nothing but lines was added."""
-        return all(isinstance(change, Written) for change in self.changes)
+        return not self.deletes_chat and all(isinstance(change, LinesAdded) for change in self.changes)
 
     @property
     def ended(self) -> Iterator[Run]:
@@ -74,7 +73,7 @@ class Entry:
         """The event as viewers get it: a `ChatEvent` of the wire (V2)."""
         head = {"chat_id": self.chat_id, "seq": self.seq, "at": iso(self.at)}
         match self.change:
-            case Written():
+            case LinesAdded():
                 return head | _delta(self.change)
             case Message() as message:
                 return head | {"kind": "message", "message": message.model_dump()}
@@ -86,10 +85,10 @@ class Entry:
                 return head | {"kind": "chat", "chat": chat.model_dump()}
 
 
-def _delta(written: Written) -> dict[str, Any]:
+def _delta(added: LinesAdded) -> dict[str, Any]:
     """A delta event without what was not added: it is made for every frame, so no model is built for it."""
-    delta = written.delta
-    found: dict[str, Any] = {"kind": "delta", "run_id": written.run.id, "message_id": written.run.message_id}
+    delta = added.delta
+    found: dict[str, Any] = {"kind": "delta", "run_id": added.run.id, "message_id": added.run.message_id}
     if delta.content:
         found["content"] = delta.content
     if delta.reasoning:
@@ -112,8 +111,8 @@ def view(run: Run) -> RunView:
         message_id=run.message_id,
         state=run.state.value,
         attempt=run.attempt,
-        model=run.ask.model,
-        provider=(assignment.provider if assignment else None) or run.ask.provider,
+        model=run.request.model,
+        provider=(assignment.provider if assignment else None) or run.request.provider,
         executor=RunExecutor(id=assignment.executor_id, name=assignment.name, kind=assignment.kind)
         if assignment
         else None,

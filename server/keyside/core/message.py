@@ -1,7 +1,8 @@
 """What a run makes of its message: while it is written, and when it ends."""
 
+from keyside.core.reading import Delta
 from keyside.core.run import Run, State
-from keyside.core.transcript import Delta, merge
+from keyside.core.transcript import merge
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Message, Status
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from keyside.core.attempt import Assignment
-from keyside.core.run import Ask
+from keyside.core.assignment import Assignment
+from keyside.core.run import RunRequest
 from keyside.protocol.entities import Connection, ExecutorKind
 
 
@@ -29,8 +29,8 @@ class Candidate:
     """How often it announced itself: after each time it is worth another try."""
 
     @property
-    def visit(self) -> str:
-        """This executor as it announced itself the last time: what a run remembers as tried."""
+    def announcement(self) -> str:
+        """Names its last announcement: what a run remembers as tried."""
         return f"{self.key}@{self.session_id}#{self.announced}"
 
 
@@ -46,40 +46,40 @@ class Nobody:
     code: str
 
 
-def choose(ask: Ask, candidates: Sequence[Candidate], tried: frozenset[str]) -> Assignment | Wait | Nobody:
+def choose(request: RunRequest, candidates: Sequence[Candidate], tried: frozenset[str]) -> Assignment | Wait | Nobody:
     """The executor to offer the run to, each tried once; else whether to wait, or why not to."""
-    if ask.session_id is not None:
-        return _named_session(ask, candidates, tried)
-    known = [c for c in candidates if c.kind != "plain" and ask.executor_id in (None, c.executor_id)]
-    if ask.executor_id is not None and any(c.own for c in known):
+    if request.session_id is not None:
+        return _named_session(request, candidates, tried)
+    known = [c for c in candidates if c.kind != "plain" and request.executor_id in (None, c.executor_id)]
+    if request.executor_id is not None and any(c.own for c in known):
         known = [c for c in known if c.own]  # a shared one can have the same id, and a named one never falls back
-    offers = [(c, found) for c in known if (found := find_model(ask, c.connections))]
+    offers = [(c, found) for c in known if (found := find_model(request, c.connections))]
     if not offers:
         return Nobody("model_not_found")
-    untried = [(c, found) for c, found in offers if c.session_id is not None and c.visit not in tried]
+    untried = [(c, found) for c, found in offers if c.session_id is not None and c.announcement not in tried]
     free = [(c, found) for c, found in untried if c.running < c.max_runs]
     if free:
-        candidate, (connection, model) = min(free, key=lambda offer: _rank(ask, offer[0]))
-        return _assignment(candidate, model, connection)
+        candidate, (connection, model) = min(free, key=lambda offer: _rank(request, offer[0]))
+        return _assignment(request, candidate, model, connection)
     away = any(c.session_id is None for c, _ in offers)
-    return Wait() if untried or (ask.waits and away) else Nobody("no_executor")
+    return Wait() if untried or (request.waits and away) else Nobody("no_executor")
 
 
-def _rank(ask: Ask, candidate: Candidate) -> tuple[bool, bool, int, float]:
-    preferred = candidate.executor_id == ask.prefer_executor_id
+def _rank(request: RunRequest, candidate: Candidate) -> tuple[bool, bool, int, float]:
+    preferred = candidate.executor_id == request.prefer_executor_id
     return (not candidate.own, not preferred, candidate.running, -candidate.last_active_at)
 
 
-def _named_session(ask: Ask, candidates: Iterable[Candidate], tried: frozenset[str]) -> Assignment | Nobody:
+def _named_session(request: RunRequest, candidates: Iterable[Candidate], tried: frozenset[str]) -> Assignment | Nobody:
     """A named session takes the model as given, and never falls back."""
     for candidate in candidates:
-        if candidate.session_id == ask.session_id and candidate.visit not in tried:
-            found = find_model(ask, candidate.connections)
-            return _assignment(candidate, found[1] if found else ask.model, found[0] if found else None)
+        if candidate.session_id == request.session_id and candidate.announcement not in tried:
+            found = find_model(request, candidate.connections)
+            return _assignment(request, candidate, found[1] if found else request.model, found[0] if found else None)
     return Nobody("session_gone")
 
 
-def _assignment(candidate: Candidate, model: str, connection: Connection | None) -> Assignment:
+def _assignment(request: RunRequest, candidate: Candidate, model: str, connection: Connection | None) -> Assignment:
     assert candidate.session_id is not None
     return Assignment(
         key=candidate.key,
@@ -90,19 +90,21 @@ def _assignment(candidate: Candidate, model: str, connection: Connection | None)
         model=model,
         provider=connection.provider if connection else None,
         connection_id=connection.id if connection else None,
-        visit=candidate.visit,
+        announcement=candidate.announcement,
+        first_line_timeout=request.first_line_timeout or (connection.first_line_timeout if connection else None),
+        idle_timeout=request.idle_timeout or (connection.idle_timeout if connection else None),
     )
 
 
-def find_model(ask: Ask, connections: Iterable[Connection]) -> tuple[Connection, str] | None:
+def find_model(request: RunRequest, connections: Iterable[Connection]) -> tuple[Connection, str] | None:
     """The connection that offers the model, and the model's id there; `provider/id` wins over a bare id."""
     bare: tuple[Connection, str] | None = None
     for connection in connections:
-        if ask.provider not in (None, connection.provider):
+        if request.provider not in (None, connection.provider):
             continue
         for model in connection.models:
-            if f"{connection.provider}/{model.id}" == ask.model:
+            if f"{connection.provider}/{model.id}" == request.model:
                 return connection, model.id
-            if model.id == ask.model and bare is None:
+            if model.id == request.model and bare is None:
                 bare = connection, model.id
     return bare

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from keyside.core.transcript import Noise, read
+from keyside.core.reading import Noise, read
 from keyside.protocol.wire import MAX_FRAGMENT
 
 _FIELDS = (":", "event:", "id:", "retry:")

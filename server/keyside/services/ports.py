@@ -1,12 +1,13 @@
 """What the services need of the outside world. Each port has its implementations in `adapters`."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from keyside.core.changes import Changes, Entry
 from keyside.core.run import Run
+from keyside.core.tree import Link
 from keyside.protocol.entities import Chat, Connection, ExecutorKind, Message
 
 
@@ -28,7 +29,7 @@ class Page:
 
 @dataclass(frozen=True)
 class View:
-    """A chat at `seq`: its newest messages with the text that running ones have by then (V1, V3)."""
+    """A chat as it is stored at `seq`: the newest messages of its branch, and its runs (V1, V3)."""
 
     chat: Chat
     messages: tuple[Message, ...]
@@ -38,26 +39,32 @@ class View:
     seq: int
 
 
+Stored = Callable[["tuple[Entry, ...] | Exception"], None]
+"""Called once with the numbered entries that are stored now, or with why they are not."""
+
+
 class ChatLog(Protocol):
     """Chats, messages and runs, and the numbered events by which they came about.
 
-    Reads that name a user see that user's rows only, and return `None` or nothing for others'.
+    Reads that name a user see that user's rows only, and return `None` or nothing for others'. Every method may raise
+    `Unavailable`.
     """
 
     async def new_chat(self, user_id: int, title: str, at: float, *, hidden: bool = False) -> Chat:
         """Stores an empty chat. Its id is never used again."""
         ...
 
-    async def commit(self, changes: Changes) -> tuple[Entry, ...]:
-        """Stores all changes in one transaction, numbered from the chat's head on.
+    def submit(self, changes: Sequence[Changes], stored: Stored) -> None:
+        """Stores all changes in one transaction, each numbered from its chat's head on.
 
-        Raises `Conflict` where a run's `version` is not one above the stored one, a run's lines are not at
-        its end, or the chat is gone; `Unavailable` where nothing can be stored.
+        `stored` is called in the event loop with all entries, in the order of the commits and before any reader sees
+        them. It gets a `Conflict` where a run's `version` is not one above the stored one, a run with new lines has
+        another version or not so many lines, or a chat is gone; `Unavailable` where nothing can be stored.
         """
         ...
 
-    async def delete_chat(self, user_id: int, chat_id: int) -> None:
-        """Removes a chat with all that belongs to it."""
+    async def commit(self, *changes: Changes) -> tuple[Entry, ...]:
+        """The same, for a caller that waits; raises what `submit` reports."""
         ...
 
     async def read(self, chat_id: int, *, after: int) -> tuple[Entry, ...] | None:
@@ -68,29 +75,79 @@ class ChatLog(Protocol):
         ...
 
     async def view(self, chat_id: int, *, limit: int) -> View | None:
-        """The branch that is shown: its newest `limit` messages, and the runs that have not ended."""
+        """The branch that is shown: its newest `limit` messages, and the runs that have not ended for good.
+
+        Messages that are being written have the text that they had before their run began; `seq` is the newest event
+        that is no `LinesAdded`.
+        """
+        ...
+
+    async def changed_at(self, chat_id: int) -> int:
+        """The `seq` of the chat's newest event that is no `LinesAdded`; 0 if there is none."""
         ...
 
     async def chat(self, user_id: int, chat_id: int) -> Chat | None: ...
 
+    async def is_hidden(self, chat_id: int) -> bool:
+        """Whether the chat is in no list."""
+        ...
+
     async def chats(self, user_id: int, *, limit: int, cursor: str | None = None) -> Page:
-        """Chats that are not hidden, by their last change; raises `ValueError` for a cursor of nobody."""
+        """Chats that are not hidden, newest change first; raises `ValueError` for a cursor that no list gave out."""
         ...
 
     async def messages(self, user_id: int, chat_id: int) -> tuple[Message, ...]:
         """The chat's whole tree, oldest first."""
         ...
 
+    async def branch(self, user_id: int, chat_id: int, leaf_id: str) -> tuple[Message, ...]:
+        """The messages from the root down to `leaf_id`; empty if the chat has no such message."""
+        ...
+
+    async def links(self, user_id: int, chat_id: int) -> tuple[Link, ...]:
+        """Id and parent id of each message of the chat, oldest first."""
+        ...
+
     async def message(self, user_id: int, message_id: str) -> Message | None: ...
 
-    async def run(self, user_id: int, run_id: str) -> Run | None: ...
+    async def run(self, user_id: int, run_id: str) -> Run | None:
+        """A run as it is committed, its lines counted."""
+        ...
+
+    async def run_on(self, channel: str) -> Run | None:
+        """The run whose `channel` that is."""
+        ...
+
+    async def runs_in(self, chat_id: int, message_ids: Collection[str] | None = None) -> tuple[Run, ...]:
+        """The chat's runs that have not ended for good, oldest first; with `message_ids` only those of these messages."""
+        ...
+
+    async def runs_of(self, executor: str) -> tuple[Run, ...]:
+        """The runs that have not ended for good and whose last assignment has this `key`, oldest first."""
+        ...
+
+    async def queued(self, user_id: int | None, *, after: int = 0, limit: int = 100) -> tuple[tuple[int, Run], ...]:
+        """Queued runs of a user (`None`: of all), oldest first, each with its position; those behind `after` only."""
+        ...
+
+    async def due(self, now: float, *, limit: int = 100) -> tuple[Run, ...]:
+        """Queued and interrupted runs whose deadline is over, the first deadline first."""
+        ...
+
+    async def next_deadline(self) -> float | None:
+        """The first deadline of all queued and interrupted runs."""
+        ...
+
+    async def shift_deadlines(self, seconds: float) -> None:
+        """Moves the limits of all queued and interrupted runs so much later, as `core.deadline.shifted` does."""
+        ...
+
+    async def left_at_home(self) -> tuple[Run, ...]:
+        """The runs that were at home in a process that is gone, and the queued ones with callers (R8), oldest first."""
+        ...
 
     async def lines(self, run: Run) -> tuple[str, ...]:
         """All stored lines of the run, in order."""
-        ...
-
-    async def unfinished(self) -> tuple[Run, ...]:
-        """Every run that has not ended for good, as it stood when the process began (R8)."""
         ...
 
     async def probe(self, at: float) -> None:

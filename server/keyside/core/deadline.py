@@ -1,0 +1,71 @@
+"""When a run's present state must have changed."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from keyside.core.limits import RETRY, Deadline, Limits
+from keyside.core.run import Run, RunRequest, State
+
+
+def deadline_of(run: Run, limits: Limits) -> Deadline | None:
+    """The first of the limits that count in the run's state; `None`: it has all the time."""
+    return min(_limits_of(run, limits), key=lambda deadline: deadline.at, default=None)
+
+
+def waits_until(request: RunRequest, now: float, limits: Limits) -> float:
+    """Until when a run that is asked for now waits for an executor (R3)."""
+    return now + min(limits.queue, request.wait_seconds or limits.queue)
+
+
+def shifted(run: Run, seconds: float) -> Run:
+    """The run with its limits so much later: that long the store was away, and no limit counts it (D4, R4)."""
+
+    def later(at: float | None) -> float | None:
+        return None if at is None else at + seconds
+
+    return replace(
+        run,
+        since=run.since + seconds,
+        heard_at=run.heard_at + seconds,
+        started_at=later(run.started_at),
+        waits_until=run.waits_until + seconds,
+        unfollowed_at=later(run.unfollowed_at),
+        deadline=run.deadline and replace(run.deadline, at=run.deadline.at + seconds),
+    )
+
+
+def _limits_of(run: Run, limits: Limits) -> Iterator[Deadline]:
+    match run.state:
+        case State.QUEUED:
+            yield Deadline(run.waits_until, "no_executor")
+            if run.tried:
+                yield Deadline(run.since + limits.retry * run.attempt, RETRY)
+        case State.OFFERED:  # so long until the callback, and so long again until the claim
+            yield Deadline(max(run.since, run.heard_at) + limits.callback, "callback_timeout")
+        case State.STREAMING:
+            yield from _streaming_limits(run, limits)
+        case State.SUSPENDED:
+            yield Deadline(run.since + limits.resume_grace, "executor_lost")
+        case State.INTERRUPTED if run.can_return:
+            yield Deadline(run.since + limits.late_resume, "executor_lost")
+        case _:
+            return
+    if run.unfollowed_at is not None and run.state is not State.INTERRUPTED:
+        yield Deadline(run.unfollowed_at + (run.request.caller_grace or 0), "caller_gone")
+
+
+def _streaming_limits(run: Run, limits: Limits) -> Iterator[Deadline]:
+    assert run.started_at is not None
+    assert run.assignment is not None
+    yield Deadline(run.started_at + limits.run, "run_timeout")
+    first_line = run.assignment.first_line_timeout or limits.first_line
+    if run.assignment.framed:
+        yield Deadline(run.heard_at + limits.idle, "executor_silent")
+        if run.expected == 0:  # the executor watches its upstream; this is for one that does not
+            yield Deadline(run.started_at + first_line + limits.idle, "first_line_timeout")
+    elif run.expected == 0:
+        yield Deadline(run.started_at + first_line, "first_line_timeout")
+    else:
+        idle = run.assignment.idle_timeout or limits.idle
+        silence = limits.silence_after_finish if run.end_mark else idle
+        yield Deadline(run.heard_at + silence, "executor_silent")

@@ -1,0 +1,66 @@
+"""The lines of one frame, and the end that they may hold."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from keyside.core.reading import Delta, End, Reading, UpstreamError, read
+from keyside.protocol.entities import Failure
+from keyside.protocol.errors import failure
+
+
+@dataclass(frozen=True)
+class EndMark:
+    """An end that the stored lines themselves hold: a finish reason, `[DONE]`, or an upstream's error."""
+
+    reason: str | None = None
+    complete: bool = False
+    """Whether `[DONE]` was there: nothing comes after it."""
+    failure: Failure | None = None
+
+    def then(self, later: "EndMark | None") -> "EndMark":
+        """Both marks as one; where they differ, the later one counts."""
+        if later is None:
+            return self
+        return EndMark(later.reason or self.reason, later.complete or self.complete, later.failure or self.failure)
+
+
+@dataclass(frozen=True)
+class FrameLines:
+    """Lines of a run, from `index` on: an input of the run, and what of it is new is stored."""
+
+    attempt: int
+    index: int
+    lines: tuple[str, ...] = ()
+
+    @cached_property
+    def readings(self) -> tuple[Reading, ...]:
+        """What each line says. No line is read twice."""
+        return tuple(map(read, self.lines))
+
+    @cached_property
+    def end_mark(self) -> EndMark | None:
+        """The end that the lines hold, if they hold one."""
+        return end_mark_of(self.readings)
+
+    def after(self, known: int) -> "FrameLines":
+        """The same without its first `known` lines."""
+        return FrameLines(self.attempt, self.index + known, self.lines[known:]) if known else self
+
+
+def end_mark_of(readings: Iterable[Reading]) -> EndMark | None:
+    """The end that the readings of some lines hold, if they hold one."""
+    reason: str | None = None
+    complete = False
+    broken: Failure | None = None
+    for reading in readings:
+        if isinstance(reading, Delta):
+            if reading.finish_reason == "error":
+                broken = broken or failure("upstream_error")
+            elif reading.finish_reason:
+                reason = reading.finish_reason
+        elif isinstance(reading, End):
+            complete = True
+        elif isinstance(reading, UpstreamError):
+            broken = reading.failure
+    return EndMark(reason, complete, broken) if reason or complete or broken else None

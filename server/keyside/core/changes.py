@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from keyside.core.frames import FrameLines
+from keyside.core.reading import Delta
 from keyside.core.run import ENDED, Run
 from keyside.core.transcript import merge
 from keyside.protocol.base import iso

@@ -73,9 +73,10 @@ def read(line: str) -> Reading:
 def chunk_of(line: str) -> dict[str, Any] | None:
     """The JSON object in a line that `read` takes as a `Delta`; it can be written as JSON again.
 
-    Numbers that JSON does not know (`NaN`, `-Infinity`) are `None`. The result is `None` where the line holds no object.
+    Numbers that JSON does not know (`NaN`, `-Infinity`) are `None`. The result is `None` where the line is no object.
     """
-    return _parsed(_data_of(line))
+    chunk: dict[str, Any] | None = _parsed(_data_of(line))
+    return chunk
 
 
 def _data_of(line: str) -> str:

@@ -350,7 +350,7 @@ def _cancel(run: Run, input: Input, target: State) -> tuple[Effect, ...]:
 
 
 def _take_caller(run: Run, input: Follow | Unfollow, now: float, limits: Limits) -> tuple[Run, tuple[Effect, ...]]:
-    """A caller came or went. When the last one has gone, the run is stopped, or has so long as its request says (R9)."""
+    """A caller came or went. When the last one has gone, the run is stopped, at once or after its grace (R9)."""
     grace = run.request.caller_grace
     if grace is None or run.state in ENDED:
         return run, ()

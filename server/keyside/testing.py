@@ -8,14 +8,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from keyside.adapters.memory.hub import MemoryHub
-from keyside.app import MemoryStore, Services, Store
+from keyside.adapters.memory.store import MemoryStore
+from keyside.app import Services, lifecycle_of
 from keyside.core.limits import Limits
-from keyside.core.run import Refused
+from keyside.core.step import Refused
 from keyside.protocol import wire
 from keyside.protocol.commands import NewRun, Started, UserTurn
 from keyside.protocol.entities import Chat, Connection, ExecutorKind, Message, Model
-from keyside.services.ports import Gone
-from keyside.services.presence import Socket
+from keyside.protocol.errors import KeysideError
+from keyside.services.connections import Socket
+from keyside.services.frames import Reply
+from keyside.services.ports import Gone, Store
 
 _TURNS = 200
 """Turns of the event loop after which everything in memory has come to rest."""
@@ -108,7 +111,8 @@ class MemoryCalls:
 
 
 class MemoryServer:
-    """All services of a server, without sockets and without HTTP. `async with` starts and stops it.
+    """All services of a server, without sockets and without HTTP. `async with` starts and stops it, and fails where
+    something is left in memory of runs that are over.
 
     Give the `store` of an earlier server to see what a restart makes of it, and its `ids` to make more there.
     """
@@ -126,30 +130,45 @@ class MemoryServer:
         self.calls = MemoryCalls()
         self.store = store or MemoryStore()
         self.ids = ids or CountingIds()
-        self.services = Services(self.store, self.hub, self.calls, self.clock, self.ids, limits or Limits(), 7 * 86400)
+        self.services = Services(self.store, self.hub, self.calls, self.clock, self.ids, limits or Limits())
+        self.lifecycle = lifecycle_of(self.services, 7 * 86400)
         self.user_id = 0
 
     async def __aenter__(self) -> "MemoryServer":
-        await self.services.start()
+        await self.lifecycle.start()
         self.user_id = (await self.services.accounts.owner()).id
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.services.stop()
+    async def __aexit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        await settle()
+        left = self.services.runs.leftovers()
+        await self.lifecycle.stop()
+        left += [f"{residency.key} after the end" for residency in self.services.runs.every()]
+        left += self.services.runs.leftovers()
+        if kind is None:
+            assert left == [], f"the server kept something for runs that are over: {left}"
 
     def connect(self, kind: ExecutorKind = "browser", *, user_id: int | None = None) -> str:
         """A socket connects; returns its session id."""
         session_id = f"session-{next(_SESSIONS)}"
         self.calls.sessions[session_id] = asyncio.Queue()
         scopes = frozenset({"api", "chats", "executor"})
-        self.services.presence.connect(Socket(session_id, user_id or self.user_id, kind, scopes))
+        self.services.viewers.connect(session_id)
+        self.services.executors.connect(Socket(session_id, user_id or self.user_id, kind, scopes))
         return session_id
 
     async def disconnect(self, session_id: str) -> None:
         """A socket goes away."""
-        self.calls.gone(session_id)
-        self.services.catchup.gone(session_id)
+        self.services.viewers.gone(session_id)
         await self.services.executors.gone(session_id)
+        await settle()
+
+    async def frame(self, session_id: str, channel: str, payload: object) -> Reply:
+        """What a socket sends on a channel. Raises `Refused` or `KeysideError`."""
+        socket = self.services.connections.get(session_id)
+        if socket is None:
+            raise KeysideError("unknown_event")
+        return await self.services.frames.receive(socket, channel, payload)
 
     async def chat(self, title: str = "") -> Chat:
         """A new chat of the owner."""
@@ -158,7 +177,7 @@ class MemoryServer:
     async def ask(self, chat_id: int, content: str = "hello", *, model: str = "test/m", **more: Any) -> Started:
         """A user's message, and a run for its answer."""
         new = NewRun(model=model, message=UserTurn(content=content), **more)
-        return await self.services.chats.start(self.user_id, chat_id, new)
+        return await self.services.requests.start(self.user_id, chat_id, new)
 
     async def answer(self, started: Started) -> Message:
         """The assistant's message, as stored."""
@@ -204,7 +223,9 @@ class ScriptedExecutor:
         if instance is not None:
             update["instance"] = instance
         self.ready = self.ready.model_copy(update=update)
-        return await self.server.services.executors.ready(self.session_id, self.ready)
+        ack = await self.server.services.executors.ready(self.session_id, self.ready)
+        await settle()
+        return ack
 
     async def disconnect(self) -> None:
         """Its socket goes away."""
@@ -224,7 +245,7 @@ class ScriptedExecutor:
     async def send(self, offer: wire.CompletionRequest, index: int, *lines: str, **more: Any) -> int:
         """Sends a frame; returns `expected` of its acknowledgement. Raises `Refused` or `KeysideError`."""
         frame = {"attempt": offer.attempt, "index": index, "lines": list(lines), **more}
-        answer = await self.server.services.executors.frame(self.session_id, offer.channel, frame)
+        answer = await self.server.frame(self.session_id, offer.channel, frame)
         if isinstance(answer, wire.Refusal):
             raise Refused(answer.error.code, answer.expected)
         assert isinstance(answer, wire.FrameAck)

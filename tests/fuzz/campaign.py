@@ -5,23 +5,23 @@ acknowledgements don't come back, sockets break, offers are declined.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from keyside.adapters.memory.accounts import MemoryAccounts
 from keyside.adapters.memory.log import MemoryChatLog
-from keyside.adapters.memory.registry import MemoryRegistry
-from keyside.app import Store
+from keyside.adapters.memory.store import MemoryStore
 from keyside.core.changes import Changes, Entry
 from keyside.core.limits import Limits
-from keyside.core.run import Refused, State
+from keyside.core.run import State
+from keyside.core.step import Refused
 from keyside.protocol import wire
 from keyside.protocol.commands import Started
 from keyside.protocol.entities import Message
 from keyside.protocol.errors import KeysideError
-from keyside.services.ports import View
+from keyside.services.ports import Stored, View
 from keyside.testing import DONE, MemoryServer, ScriptedExecutor, settle, text_line
 
 # Whoever lives is patient: only the callback and the time to come back are as short as ever.
@@ -87,7 +87,7 @@ class Viewer:
 
     async def _open(self, server: MemoryServer) -> None:
         after = self.seq if self.opened and self.dice.random() < 0.8 else None
-        answer = await server.services.catchup.open("viewer", server.user_id, self.chat_id, after)
+        answer = await server.services.viewers.open("viewer", server.user_id, self.chat_id, after)
         if answer["events"] is None:
             self.texts = {message["id"]: message["content"] for message in answer["snapshot"]["messages"]}
             self.numbers.clear()
@@ -110,13 +110,21 @@ class BusyLog(MemoryChatLog):
     def __init__(self, dice: Random) -> None:
         super().__init__()
         self._dice = dice
-        self._turn = asyncio.Lock()
+        self._waiting: list[tuple[Sequence[Changes], Stored]] = []
 
-    async def commit(self, changes: Changes) -> tuple[Entry, ...]:
-        async with self._turn:
-            for _ in range(self._dice.randrange(6)):
-                await asyncio.sleep(0)
-            return await super().commit(changes)
+    def submit(self, changes: Sequence[Changes], stored: Stored) -> None:
+        self._waiting.append((changes, stored))
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._work, self._dice.randrange(6))
+
+    def _work(self, turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self._work, turns - 1)
+            return
+        super().submit(*self._waiting[0])
+        del self._waiting[0]
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._work, self._dice.randrange(6))
 
     async def message(self, user_id: int, message_id: str) -> Message | None:
         await asyncio.sleep(0)
@@ -138,7 +146,7 @@ class Campaign:
 
     def __init__(self, seed: int) -> None:
         self.dice = Random(seed)
-        store = Store(BusyLog(Random(seed)), MemoryRegistry(), MemoryAccounts())
+        store = MemoryStore(BusyLog(Random(seed)))
         self.server = MemoryServer(store=store, limits=LIMITS)
         self.desk = ScriptedExecutor(self.server)
         self.online = False
@@ -270,7 +278,7 @@ class Campaign:
     async def stop(self) -> None:
         if self.runs and self.dice.random() < 0.2:
             run_id = self.dice.choice(self.runs).run.id
-            shown = await self.server.services.chats.stop(self.server.user_id, run_id)
+            shown = await self.server.services.requests.stop(self.server.user_id, run_id)
             if shown.state in ("aborted", "interrupted"):
                 self.stopped.add(run_id)
             await self.listen()
@@ -290,7 +298,7 @@ class Campaign:
             task.add_done_callback(self.flying.discard)
 
     async def put(self, channel: str, frame: dict[str, Any]) -> int:
-        answer = await self.server.services.executors.frame(self.desk.session_id, channel, frame)
+        answer = await self.server.frame(self.desk.session_id, channel, frame)
         assert isinstance(answer, wire.FrameAck)
         return answer.expected
 
@@ -352,7 +360,7 @@ class Campaign:
                 return
 
     async def ended(self, started: Started) -> bool:
-        run = await self.server.services.chats.run(self.server.user_id, started.run.id)
+        run = await self.server.services.requests.get(self.server.user_id, started.run.id)
         final = run.state is State.INTERRUPTED and run.closed_by is not None
         return final or run.state in (State.DONE, State.FAILED, State.ABORTED)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from keyside.core.run import Refused, Run
+from keyside.core.run import Run
+from keyside.core.step import Refused
 from keyside.protocol import wire
 from keyside.protocol.commands import NewRun, Started, UserTurn
 from keyside.protocol.errors import KeysideError
@@ -32,7 +33,7 @@ async def streaming(server: MemoryServer, desk: ScriptedExecutor, *lines: str, *
 
 async def run_of(server: MemoryServer, started: Started) -> Run:
     """The run as it is now."""
-    return await server.services.chats.run(server.user_id, started.run.id)
+    return await server.services.requests.get(server.user_id, started.run.id)
 
 
 async def state_of(server: MemoryServer, started: Started) -> str:
@@ -50,14 +51,14 @@ async def ended(server: MemoryServer, started: Started) -> tuple[str, str | None
 
 async def stop(server: MemoryServer, started: Started) -> str:
     """Stops the run; returns its state."""
-    return (await server.services.chats.stop(server.user_id, started.run.id)).state
+    return (await server.services.requests.stop(server.user_id, started.run.id)).state
 
 
 async def start(server: MemoryServer, chat_id: int, *, model: str = "test/m", **more: Any) -> Started:
     """Begins a run by the very fields of the request."""
     if isinstance(more.get("message"), str):
         more["message"] = UserTurn(content=more["message"])
-    return await server.services.chats.start(server.user_id, chat_id, NewRun(model=model, **more))
+    return await server.services.requests.start(server.user_id, chat_id, NewRun(model=model, **more))
 
 
 @contextmanager

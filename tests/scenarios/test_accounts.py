@@ -5,6 +5,7 @@ import pytest
 from keyside.adapters.memory.accounts import MemoryAccounts
 from keyside.protocol.errors import KeysideError
 from keyside.services.accounts import LINK_SECONDS, SIGN_IN_SECONDS, Accounts, digest
+from keyside.services.notices import CredentialRevoked, Notices
 from keyside.services.sign_in_throttle import SignInThrottle
 from keyside.testing import CountingIds, FakeClock
 
@@ -15,13 +16,18 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
+def notices() -> Notices:
+    return Notices()
+
+
+@pytest.fixture
 def store() -> MemoryAccounts:
     return MemoryAccounts()
 
 
 @pytest.fixture
-def accounts(store: MemoryAccounts, clock: FakeClock) -> Accounts:
-    return Accounts(store, clock, CountingIds())
+def accounts(store: MemoryAccounts, clock: FakeClock, notices: Notices) -> Accounts:
+    return Accounts(store, clock, CountingIds(), notices)
 
 
 async def link(accounts: Accounts) -> str:
@@ -108,18 +114,16 @@ async def test_a_token_has_known_scopes_and_never_that_of_a_person(accounts: Acc
     assert caught.value.code == "bad_request"
 
 
-async def test_what_is_revoked_is_told_to_who_holds_its_sockets(accounts: Accounts) -> None:
-    told: list[str] = []
-    accounts.on_revoked.append(told.append)
+async def test_what_is_revoked_is_told_to_who_holds_its_sockets(accounts: Accounts, notices: Notices) -> None:
     owner = await accounts.owner()
     sign_in_id, _ = await accounts.redeem(await link(accounts), "Firefox", "here")
     stored, _ = await accounts.new_token(owner.id, "laptop", ["api"])
     await accounts.revoke_sign_in(owner.id, sign_in_id)
     await accounts.revoke_token(owner.id, stored.id)
-    assert told == [sign_in_id, stored.id]
+    assert [await notices.get(), await notices.get()] == [CredentialRevoked(sign_in_id), CredentialRevoked(stored.id)]
     with pytest.raises(KeysideError, match="nothing here"):
         await accounts.revoke_sign_in(owner.id, sign_in_id)
-    assert told == [sign_in_id, stored.id]
+    assert notices.empty()
 
 
 async def test_nothing_that_signs_in_is_stored_as_it_is(accounts: Accounts, store: MemoryAccounts) -> None:

@@ -43,7 +43,7 @@ async def test_regenerating_makes_a_sibling_and_shows_it(server: MemoryServer, d
     await desk.claim(second)
     await desk.finish(second, 0, "stop", text_line("second"))
     assert again.assistant_message.parent_id == started.assistant_message.parent_id
-    view = await server.services.catchup.open("v", server.user_id, offer.chat_id, None)
+    view = await server.services.viewers.open("v", server.user_id, offer.chat_id, None)
     shown = view["snapshot"]
     assert [message["content"] for message in shown["messages"]] == ["hello", "second"]
     assert shown["siblings"][second.message_id] == [offer.message_id, second.message_id]
@@ -76,7 +76,7 @@ async def test_continuing_adds_to_the_same_message_after_what_it_has(
     assert said == [("user", "hello"), ("assistant", "one ")]
     await desk.claim(second)
     await desk.send(second, 0, text_line("two "))
-    view = await server.services.catchup.open("v", server.user_id, offer.chat_id, None)
+    view = await server.services.viewers.open("v", server.user_id, offer.chat_id, None)
     assert view["snapshot"]["messages"][-1]["content"] == "one two "
     await desk.finish(second, 1, "stop", text_line("three"))
     assert (await server.answer(more)).content == "one two three"

@@ -37,6 +37,7 @@ async def test_ready_announces_updates_and_tells_the_users_sockets(
     )
     assert (ack.executor.name, ack.executor.max_runs, ack.executor.online) == ("Desk", 3, True)
     assert ack.runs == []
+    await settle()
     assert len(told(server, user_room(server.user_id), "executors:changed")) == 2
     assert idle(server, session_id)
 

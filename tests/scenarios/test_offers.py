@@ -60,7 +60,7 @@ async def test_a_history_that_is_too_long_for_one_request_fails_with_that_reason
 ) -> None:
     chat = await server.chat()
     for _ in range(5):
-        await server.services.chats.add(server.user_id, chat.id, NewMessage(role="user", content="x" * 1_000_000))
+        await server.services.messages.add(server.user_id, chat.id, NewMessage(role="user", content="x" * 1_000_000))
     started = await server.ask(chat.id)
     assert await ended(server, started) == ("failed", "too_large", "")
     # The executor had the offer's place, and learns that there is nothing to do.

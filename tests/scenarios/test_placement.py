@@ -5,7 +5,7 @@ import pytest
 from keyside.core.limits import Limits
 from keyside.protocol.commands import NewRun, UserTurn
 from keyside.protocol.errors import failure
-from keyside.services.chats import Caller
+from keyside.services.requests import Caller
 from keyside.testing import MemoryServer, ScriptedExecutor, settle, text_line
 from tests.scenarios.kit import ended, idle, refused, run_of, second_user, start, state_of, stop, streaming
 
@@ -162,7 +162,7 @@ async def test_a_programs_call_does_not_wait_for_an_absent_executor(
     chat = await server.chat()
     new = NewRun(model="test/m", message=UserTurn(content="hi"))
     with refused("no_executor"):
-        await server.services.chats.start(server.user_id, chat.id, new, caller=Caller())
+        await server.services.requests.start(server.user_id, chat.id, new, caller=Caller("caller"))
     assert await server.store.chat_log.messages(server.user_id, chat.id) == ()
 
 

@@ -37,7 +37,7 @@ class Plain:
         return self.server.calls.sessions[self.session_id].get_nowait()
 
     async def emit(self, payload: Any) -> None:
-        await self.server.services.executors.frame(self.session_id, self.channel, payload)
+        await self.server.frame(self.session_id, self.channel, payload)
 
 
 STREAMS = {"status": True}

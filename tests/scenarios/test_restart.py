@@ -3,7 +3,7 @@
 import pytest
 
 from keyside.protocol.commands import NewRun, UserTurn
-from keyside.services.chats import Caller
+from keyside.services.requests import Caller
 from keyside.testing import DONE, FakeClock, MemoryServer, ScriptedExecutor, settle, text_line
 from tests.scenarios.kit import ended, idle, offered, refused, run_of, start, state_of, stop, streaming
 
@@ -136,7 +136,7 @@ async def test_a_run_of_a_plain_executor_is_interrupted_and_keeps_its_text() -> 
         started = await start(old, (await old.chat()).id, model="any", message="hi", session_id=session_id)
         await settle()
         data = old.calls.sessions[session_id].get_nowait()["data"]
-        await old.services.executors.frame(session_id, data["channel"], text_line("kept"))
+        await old.frame(session_id, data["channel"], text_line("kept"))
     async with next_server(old) as server:
         assert await ended(server, started) == ("interrupted", "executor_lost", "kept")
 
@@ -148,12 +148,12 @@ async def test_a_programs_call_is_ended_and_its_executor_told() -> None:
         await desk.connect()
         chat = await old.services.chats.create(old.user_id, "", hidden=True)
         new = NewRun(model="test/m", message=UserTurn(content="hi"))
-        started = await old.services.chats.start(old.user_id, chat.id, new, caller=Caller())
+        started = await old.services.requests.start(old.user_id, chat.id, new, caller=Caller("caller"))
         offer = await desk.offer()
         await desk.claim(offer)
         await desk.send(offer, 0, text_line("a"))
     async with next_server(old) as server:
-        assert await ended(server, started) == ("aborted", None, "a")
+        assert await ended(server, started) == ("aborted", "caller_gone", "a")
         ack = await moved(server, desk).connect([(offer.run_id, offer.attempt)])
         assert [verdict.verdict for verdict in ack.runs] == ["drop"]
 
@@ -217,7 +217,7 @@ async def test_a_server_that_is_about_to_end_takes_no_new_run_and_leaves_what_is
         await desk.connect()
         await desk.disconnect()
         waiting = await old.ask((await old.chat()).id)
-        old.services.close_doors()
+        old.lifecycle.close_doors()
         with refused("shutting_down"):
             await old.ask((await old.chat()).id)
         await desk.connect()

@@ -35,20 +35,25 @@ async def test_a_run_is_queued_offered_streaming_and_done_each_under_a_version_o
     server: MemoryServer, desk: ScriptedExecutor
 ) -> None:
     seen: list[tuple[str, int]] = []
-    forward = server.services.orchestrator.on_state
+    chat = await server.chat()
 
-    def note(run: Run) -> None:
-        seen.append((run.state.value, run.version))
-        forward(run)
+    async def watch() -> None:
+        with server.hub.follow(chat.id) as coming:
+            async for entry in coming:
+                if isinstance(entry.change, Run):
+                    seen.append((entry.change.state.value, entry.change.version))
 
-    server.services.orchestrator.on_state = note
-    started = await server.ask((await server.chat()).id)
+    watching = asyncio.create_task(watch())
+    await settle()
+    started = await server.ask(chat.id)
     assert started.run.state == "queued"
     offer = await desk.offer()
     await desk.claim(offer)
     await desk.send(offer, 0, text_line("Hello"))
     await desk.finish(offer, 1)
-    assert seen == [("offered", 1), ("streaming", 2), ("done", 3)]
+    await settle()
+    watching.cancel()
+    assert seen == [("queued", 0), ("offered", 1), ("streaming", 2), ("done", 3)]
     assert await ended(server, started) == ("done", None, "Hello")
 
 
@@ -119,7 +124,7 @@ async def test_a_message_id_that_is_taken_is_a_conflict_and_leaves_nothing(
     with refused("conflict"):
         await start(server, other.id, message={"id": "m-1", "content": "hi"})
     with refused("conflict"):
-        await server.services.chats.add(server.user_id, other.id, NewMessage(id="m-1", role="user", content="x"))
+        await server.services.messages.add(server.user_id, other.id, NewMessage(id="m-1", role="user", content="x"))
     assert await server.store.chat_log.messages(server.user_id, other.id) == ()
 
 
@@ -132,9 +137,9 @@ async def test_ids_are_unique_per_user_only(server: MemoryServer, desk: Scripted
     mine = await start(server, (await server.chat()).id, run_id="r-1", message={"id": "m-1", "content": "mine"})
     chat = await server.services.chats.create(other, "")
     new = NewRun(model="test/m", run_id="r-1", message=UserTurn(id="m-1", content="theirs"))
-    started = await server.services.chats.start(other, chat.id, new)
+    started = await server.services.requests.start(other, chat.id, new)
     assert started.run.id == mine.run.id
-    assert (await server.services.chats.run(other, "r-1")).chat_id == chat.id
+    assert (await server.services.requests.get(other, "r-1")).chat_id == chat.id
     assert (await run_of(server, mine)).chat_id == mine.run.chat_id
 
 
@@ -226,7 +231,7 @@ async def test_deleting_a_message_ends_the_runs_below_in_the_same_transaction(
     assert started.user_message is not None
     top = started.assistant_message if which == "the answer itself" else started.user_message
     with server.hub.follow(offer.chat_id) as coming:
-        await server.services.chats.remove(server.user_id, offer.chat_id, top.id)
+        await server.services.messages.remove(server.user_id, offer.chat_id, top.id)
         run = (await anext(coming)).payload["run"]
         removed = (await anext(coming)).payload
     assert (run["state"], run["error"]["code"]) == ("aborted", "deleted")
@@ -263,7 +268,7 @@ async def test_a_message_that_is_being_written_is_neither_changed_nor_answered(
     started, offer = await streaming(server, desk, text_line("a"))
     chat_id, id = offer.chat_id, offer.message_id
     with refused("message_running"):
-        await server.services.chats.edit(server.user_id, chat_id, id, "mine")
+        await server.services.messages.edit(server.user_id, chat_id, id, "mine")
     for mode in ("regenerate", "continue"):
         with refused("message_running"):
             await start(server, chat_id, mode=mode, parent_id=id)
@@ -271,7 +276,7 @@ async def test_a_message_that_is_being_written_is_neither_changed_nor_answered(
         await start(server, chat_id, message="next", parent_id=id)
     await desk.finish(offer, 1, "stop", text_line("b"))
     assert await ended(server, started) == ("done", None, "ab")
-    edited = await server.services.chats.edit(server.user_id, chat_id, id, "mine")
+    edited = await server.services.messages.edit(server.user_id, chat_id, id, "mine")
     assert edited.content == "mine"
 
 
@@ -296,9 +301,9 @@ async def test_an_interrupted_run_is_final_once_the_user_goes_on_without_it(
         case "regenerate its question":
             await start(server, chat_id, mode="regenerate", parent_id=started.user_message.id)
         case "edit":
-            await server.services.chats.edit(server.user_id, chat_id, id, "mine")
+            await server.services.messages.edit(server.user_id, chat_id, id, "mine")
         case "delete":
-            await server.services.chats.remove(server.user_id, chat_id, id)
+            await server.services.messages.remove(server.user_id, chat_id, id)
     before = await server.store.chat_log.message(server.user_id, id)
     ack = await desk.connect([(offer.run_id, offer.attempt)])
     assert [verdict.verdict for verdict in ack.runs] == ["drop"]

@@ -16,7 +16,8 @@ rule = pytest.mark.rule
 
 async def opened(server: MemoryServer, chat_id: int, after: int | None = None, session_id: str = "viewer") -> Any:
     """The answer to `chat:open`."""
-    return await server.services.catchup.open(session_id, server.user_id, chat_id, after)
+    server.services.viewers.connect(session_id)
+    return await server.services.viewers.open(session_id, server.user_id, chat_id, after)
 
 
 def contents(snapshot: Any) -> list[str]:
@@ -74,7 +75,7 @@ async def test_a_long_branch_is_shown_by_its_newest_two_hundred_messages(server:
     chat = await server.chat()
     for number in range(201):
         new = NewMessage(id=f"m{number}", role="user", content=str(number))
-        await server.services.chats.add(server.user_id, chat.id, new)
+        await server.services.messages.add(server.user_id, chat.id, new)
         if number == 199:
             assert (await opened(server, chat.id))["snapshot"]["earlier"] is False
     shown = (await opened(server, chat.id))["snapshot"]
@@ -137,7 +138,7 @@ async def test_the_socket_joins_before_anything_is_read(
 async def test_after_closing_the_socket_has_left(server: MemoryServer) -> None:
     chat = await server.chat()
     await opened(server, chat.id)
-    await server.services.catchup.close("viewer", chat.id)
+    await server.services.viewers.close("viewer", chat.id)
     assert server.hub.rooms[chat_room(chat.id)] == set()
     await server.clock.advance(10)
     assert told(server, "viewer", "chats:heads") == []
@@ -158,8 +159,8 @@ async def test_every_change_of_a_chat_is_an_event_and_their_numbers_have_no_gaps
         await desk.send(offer, 0, text_line("Hel"), text_line("lo"))
         await desk.finish(offer, 2)
         await server.services.chats.change(server.user_id, chat.id, ChatPatch(title="named"))
-        await server.services.chats.edit(server.user_id, chat.id, offer.message_id, "corrected")
-        await server.services.chats.remove(server.user_id, chat.id, offer.message_id)
+        await server.services.messages.edit(server.user_id, chat.id, offer.message_id, "corrected")
+        await server.services.messages.remove(server.user_id, chat.id, offer.message_id)
         events = await watcher.events()
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert {event["chat_id"] for event in events} == {chat.id}
@@ -213,10 +214,10 @@ async def test_a_reader_that_joins_late_gets_all_events_of_a_run_in_order(
     server: MemoryServer, desk: ScriptedExecutor
 ) -> None:
     started, offer = await streaming(server, desk, text_line("a"))
-    run = await server.services.chats.run(server.user_id, started.run.id)
+    run = await server.services.requests.get(server.user_id, started.run.id)
 
     async def read(after: int) -> list[dict[str, Any]]:
-        return [entry.payload async for entry in server.services.catchup.follow_run(run, after)]
+        return [entry.payload async for entry in server.services.followers.follow_run(run, after)]
 
     reading = asyncio.create_task(read(0))
     await settle()
@@ -227,7 +228,7 @@ async def test_a_reader_that_joins_late_gets_all_events_of_a_run_in_order(
     assert seqs == sorted(set(seqs))
     assert "".join(event.get("content", "") for event in events if event["kind"] == "delta") == "abc"
     assert events[-1]["run"]["state"] == "done"
-    run = await server.services.chats.run(server.user_id, started.run.id)
+    run = await server.services.requests.get(server.user_id, started.run.id)
     assert await read(seqs[2]) == [event for event in await read(0) if event["seq"] > seqs[2]]
     assert await read(10_000) == []
 
@@ -274,6 +275,7 @@ async def test_the_users_sockets_learn_that_executors_come_go_and_change(
     room = user_room(server.user_id)
     assert len(told(server, room, "executors:changed")) == 1
     await server.services.executors.ready(desk.session_id, desk.ready.model_copy(update={"connections": []}))
+    await settle()
     assert len(told(server, room, "executors:changed")) == 2
     await desk.disconnect()
     assert len(told(server, room, "executors:changed")) == 3
@@ -295,7 +297,7 @@ async def test_every_ten_seconds_sockets_learn_where_their_open_chats_stand(
     await opened(server, other.id)
     await server.clock.advance(10)
     assert told(server, "viewer", "chats:heads")[1:] == [{str(id): seq for id, seq in heads.items()}]
-    server.services.catchup.gone("viewer")
+    server.services.viewers.gone("viewer")
     await server.clock.advance(10)
     assert len(told(server, "viewer", "chats:heads")) == 2
 
@@ -327,7 +329,7 @@ async def test_viewers_of_a_truncated_chat_learn_which_messages_are_gone(
     second = await desk.offer()
     await desk.claim(second)
     seq = (await opened(server, offer.chat_id))["seq"]
-    await server.services.chats.remove(server.user_id, offer.chat_id, "q2")
+    await server.services.messages.remove(server.user_id, offer.chat_id, "q2")
     events = (await opened(server, offer.chat_id, seq))["events"]
     removed = [event["message_ids"] for event in events if event["kind"] == "removed"]
     assert ["q2", second.message_id] in removed

@@ -9,6 +9,7 @@ from keyside.adapters.sql.accounts import SqlAccounts
 from keyside.adapters.sql.database import Database, database_of
 from keyside.cli.problems import Problem
 from keyside.services.accounts import Accounts
+from keyside.services.notices import Notices
 from keyside.settings import Settings
 
 
@@ -32,6 +33,6 @@ def open_accounts(settings: Settings) -> Iterator[Accounts]:
     database = database_of(settings.make_data_dir(), sync=settings.sync)
     try:
         database.migrate()
-        yield Accounts(SqlAccounts(database), SystemClock(), RandomIds())
+        yield Accounts(SqlAccounts(database), SystemClock(), RandomIds(), Notices())
     finally:
         database.close()

@@ -61,9 +61,9 @@ class Abandon:
 
 @dataclass(frozen=True)
 class Finish:
-    """The regular end. `reason` is the upstream's finish reason."""
+    """The regular end. `reason` is the upstream's finish reason; `None`: the lines say how it ended."""
 
-    reason: str
+    reason: str | None
     frame: FrameLines | None = None
 
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from keyside.core.deadline import deadline_of
-from keyside.core.frames import FrameLines
+from keyside.core.frames import EndMark, FrameLines
 from keyside.core.inputs import (
     Abandon,
     Answered,
@@ -190,6 +190,10 @@ def _as_the_run_stands(run: Run, input: Input) -> Input:
     match input:
         case FrameLines(end_mark=mark) if mark is not None and mark.complete:
             return _ending(run, input)
+        case FrameLines(index=0, lines=()) if run.state is State.OFFERED:
+            return Start(input.attempt)
+        case Finish(None, frame) if frame is not None:
+            return _ending(run, frame)
         case Decline(_, refusal) if not refusal.retryable:
             return Fail(refusal)
         case Close():
@@ -208,9 +212,8 @@ def _as_the_run_stands(run: Run, input: Input) -> Input:
 
 
 def _ending(run: Run, frame: FrameLines) -> Input:
-    """Lines with `[DONE]` end the run, even if its end frame never comes (E7)."""
-    mark = run.end_mark.then(frame.end_mark) if run.end_mark else frame.end_mark
-    assert mark is not None
+    """How the run ends with these lines: with `[DONE]` in them its end frame need not come (E7)."""
+    mark = (run.end_mark or EndMark()).then(frame.end_mark)
     return Fail(mark.failure, frame) if mark.failure else Finish(mark.reason or "stop", frame)
 
 
@@ -301,7 +304,7 @@ def _changes(run: Run, input: Input, now: float) -> dict[str, Any]:
         case Resume():
             return {"ended_at": None, "failure": None, "closed_by": None}
         case Finish(reason):
-            return {"finish_reason": reason, "ended_at": now, "closed_by": "executor"}
+            return {"finish_reason": reason or "stop", "ended_at": now, "closed_by": "executor"}
         case Fail(broken):
             return {"failure": broken, "ended_at": now, "closed_by": by}
         case Stop(broken):

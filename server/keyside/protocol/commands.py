@@ -1,11 +1,13 @@
 """The bodies of the native HTTP face: what is asked for, and what is answered (docs/reference/http.md)."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+import orjson
+from pydantic import AfterValidator, Field
 
 from keyside.protocol.base import Id, Time, Timeout, Wire
 from keyside.protocol.entities import Chat, Executor, Message, ModelChoice, Role, Run, Status
+from keyside.protocol.wire import MAX_REQUEST
 
 MAX_CONTENT = 1024 * 1024
 """Characters of one message."""
@@ -42,10 +44,25 @@ class MessagePatch(Wire):
 
 
 class UserTurn(Wire):
-    """The user's message of a run."""
+    """The user's message of a run: at most as long as the request that it becomes a part of."""
 
     id: Id | None = None
-    content: str = Field(min_length=1, max_length=MAX_CONTENT)
+    content: str = Field(min_length=1, max_length=MAX_REQUEST)
+
+
+def _writable(params: dict[str, Any]) -> dict[str, Any]:
+    """Refuses what could be read as JSON and not be written again, and what is larger than a request."""
+    try:
+        size = len(orjson.dumps(params))
+    except TypeError as error:
+        raise ValueError("nested too deeply, or a text that is not well formed, or a number out of range") from error
+    if size > MAX_REQUEST:
+        raise ValueError("larger than the 4 MiB that one request can hold")
+    return params
+
+
+Params = Annotated[dict[str, Any], AfterValidator(_writable)]
+"""Options of the OpenAI body, passed on as they are."""
 
 
 class NewRun(Wire):
@@ -61,7 +78,7 @@ class NewRun(Wire):
     message: UserTurn | None = None
     parent_id: Id | None = None
     mode: Literal["reply", "regenerate", "continue"] = "reply"
-    params: dict[str, Any] = {}
+    params: Params = {}
     run_id: Id | None = None
     session_id: str | None = Field(default=None, max_length=100)
     executor_id: Id | None = None

@@ -2,12 +2,13 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from keyside.protocol.errors import KeysideError
 from keyside.services.account_store import AccountStore, StoredSignIn, StoredToken, User
+from keyside.services.notices import CredentialRevoked, Notices
 from keyside.services.ports import Clock, Ids
 from keyside.services.sign_in_throttle import SignInThrottle
 
@@ -48,14 +49,13 @@ class NewLink:
 class Accounts:
     """Makes, checks and revokes credentials. Nothing that could be used to sign in is stored as it is."""
 
-    def __init__(self, store: AccountStore, clock: Clock, ids: Ids) -> None:
+    def __init__(self, store: AccountStore, clock: Clock, ids: Ids, notices: Notices) -> None:
         self._store = store
+        self._notices = notices
         self._clock = clock
         self._ids = ids
         self._throttle = SignInThrottle(clock)
         self._owner: User | None = None
-        self.on_revoked: list[Callable[[str], None]] = []
-        """Called with the credential's id as soon as this process revokes it, so that its sockets go (C7)."""
 
     async def owner(self) -> User:
         """The one account of `local` and `off` mode, made at the first start."""
@@ -151,8 +151,7 @@ class Accounts:
     def _revoked(self, credential_id: str, was_there: bool) -> None:
         if not was_there:
             raise KeysideError("not_found")
-        for tell in self.on_revoked:
-            tell(credential_id)
+        self._notices.put(CredentialRevoked(credential_id))
 
 
 def digest(secret: str) -> str:

@@ -1,11 +1,11 @@
 """What a plain executor has sent: it sends nothing twice, so everything is kept until it is stored (E6, D4)."""
 
+import asyncio
 from collections.abc import Iterable
 
-from keyside.core.inputs import Fail, Finish, Input, Lines
+from keyside.core.frames import FrameLines
+from keyside.core.inputs import Fail, Finish, Input
 from keyside.core.plain import Joiner
-from keyside.core.run import Run
-from keyside.core.transcript import read_piece
 from keyside.protocol.entities import Failure
 from keyside.protocol.errors import failure
 from keyside.protocol.wire import MAX_LINE
@@ -15,16 +15,20 @@ MOST_WAITING = 32 * 1024 * 1024
 
 
 class Inbox:
-    """The lines of one attempt in the order in which they came; `first` is the index of the first that waits."""
+    """The lines of one attempt in the order in which they came."""
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, attempt: int, first: int) -> None:
+        self._attempt = attempt
+        self._first = first
+        """The index of the first line that waits."""
         self._joiner = Joiner()
         self._lines: list[str] = []
-        self._first = first
         self._size = 0
         self._failure: Failure | None = None
         """Why no more lines are taken: the run fails with it, after those that came before."""
         self._done = False
+        self.storing: asyncio.Task[None] | None = None
+        """Stores what waits, if somebody does so now."""
 
     def put(self, text: str) -> None:
         """Takes a string, which may be a part of a line (E6)."""
@@ -43,22 +47,21 @@ class Inbox:
                 self._size += len(line)
 
     def end(self) -> None:
-        """Nothing comes any more."""
+        """Notes that nothing comes any more."""
         self._done = True
 
-    def take(self, run: Run) -> Input | None:
-        """What stores all that waits. Until that is committed it waits on, and is taken again."""
-        stored = run.expected - self._first
-        self._size -= sum(map(len, self._lines[:stored]))
-        del self._lines[:stored]
-        self._first = run.expected
+    def waiting(self) -> Input | None:
+        """The input that stores all that waits. Until `stored` is called it waits on."""
         if not (self._lines or self._done or self._failure):
             return None
-        piece = read_piece(run.attempt, run.expected, tuple(self._lines))
-        mark = piece.mark or run.mark
-        why = self._failure or (mark.failure if mark and self._done else None)
-        if why is not None:
-            return Fail(why, piece)
-        if not self._done:
-            return Lines(piece)
-        return Finish((mark and mark.reason) or "stop", piece)
+        frame = FrameLines(self._attempt, self._first, tuple(self._lines))
+        if self._failure is not None:
+            return Fail(self._failure, frame)
+        return Finish(None, frame) if self._done else frame
+
+    def stored(self, expected: int) -> None:
+        """Forgets the lines before the index `expected`."""
+        count = max(expected - self._first, 0)
+        self._size -= sum(map(len, self._lines[:count]))
+        del self._lines[:count]
+        self._first = max(expected, self._first)

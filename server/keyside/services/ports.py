@@ -9,6 +9,7 @@ from keyside.core.changes import Changes, Entry
 from keyside.core.run import Run
 from keyside.core.tree import Link
 from keyside.protocol.entities import Chat, Connection, ExecutorKind, Message
+from keyside.services.account_store import AccountStore
 
 
 class Conflict(Exception):
@@ -119,7 +120,7 @@ class ChatLog(Protocol):
         ...
 
     async def runs_in(self, chat_id: int, message_ids: Collection[str] | None = None) -> tuple[Run, ...]:
-        """The chat's runs that have not ended for good, oldest first; with `message_ids` only those of these messages."""
+        """The chat's runs that have not ended for good, oldest first; with `message_ids` those of these messages."""
         ...
 
     async def runs_of(self, executor: str) -> tuple[Run, ...]:
@@ -243,6 +244,31 @@ class Calls(Protocol):
 
     def tell(self, session_id: str, message: dict[str, Any]) -> None:
         """Sends `{type, data}`; no answer is expected, and a socket that is gone does not matter."""
+        ...
+
+    def gone(self, session_id: str) -> None:
+        """The socket went away: the calls that wait for it raise `Gone`."""
+        ...
+
+
+class Store(Protocol):
+    """Where everything is kept: the log, the executors that are known, and the accounts."""
+
+    @property
+    def chat_log(self) -> ChatLog: ...
+
+    @property
+    def registry(self) -> Registry: ...
+
+    @property
+    def accounts(self) -> AccountStore: ...
+
+    async def start(self) -> None:
+        """Opens it, and loads what the last process left unfinished."""
+        ...
+
+    async def stop(self) -> None:
+        """Writes what waits, and closes it."""
         ...
 
 

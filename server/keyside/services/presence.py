@@ -1,4 +1,4 @@
-"""Who is connected, and who can execute what: executors that are here, and those that are known but away."""
+"""Who can execute what: executors that are here, and those that are known but away."""
 
 import hashlib
 import hmac
@@ -7,21 +7,14 @@ from dataclasses import dataclass
 
 from keyside.core.placement import Candidate
 from keyside.protocol.base import iso
-from keyside.protocol.entities import Connection, Executor, ExecutorKind, ModelChoice
+from keyside.protocol.entities import Connection, Executor
 from keyside.protocol.errors import KeysideError
 from keyside.protocol.wire import ExecutorReady
+from keyside.services.connections import Connections, Socket
 from keyside.services.ports import Clock, KnownExecutor, Registry
 
-
-@dataclass(frozen=True)
-class Socket:
-    """A connected socket. What it is comes from how it signed in, never from its payload (E12)."""
-
-    session_id: str
-    user_id: int
-    kind: ExecutorKind
-    scopes: frozenset[str]
-    credential_id: str | None = None
+Count = Callable[[str], int]
+"""How many runs the executor of a key has in hand."""
 
 
 @dataclass(frozen=True)
@@ -37,60 +30,36 @@ class Present:
 
 
 def executor_key(user_id: int, executor_id: str) -> str:
-    """An executor's name in the server: its id is unique per user only."""
+    """What names an executor in the server: its id is unique for its user only."""
     return f"{user_id}/{executor_id}"
 
 
 class Presence:
-    """All sockets, and the executors among them."""
+    """The executors, by the user whose they are; those that are shared are there for all users."""
 
-    def __init__(self, registry: Registry, clock: Clock) -> None:
+    def __init__(self, connections: Connections, registry: Registry, clock: Clock) -> None:
+        self._connections = connections
         self._registry = registry
         self._clock = clock
-        self._sockets: dict[str, Socket] = {}
         self._present: dict[str, Present] = {}
         self._by_session: dict[str, Present] = {}
-        self._known: dict[str, KnownExecutor] = {}
+        self._known: dict[int, dict[str, KnownExecutor]] = {}
+        self._shared: dict[str, KnownExecutor] = {}
+        """Those of the shared executors that are here."""
 
     async def start(self) -> None:
         """Loads the executors that announced themselves before."""
         for known in await self._registry.load():
-            self._known[executor_key(known.user_id, known.executor_id)] = known
+            self._know(executor_key(known.user_id, known.executor_id), known)
 
-    # --- sockets ---------------------------------------------------------------------------------
-
-    def connect(self, socket: Socket) -> None:
-        """A socket is here."""
-        self._sockets[socket.session_id] = socket
-
-    def socket(self, session_id: str) -> Socket | None:
-        """A socket that is here."""
-        return self._sockets.get(session_id)
-
-    def credentials(self) -> set[str]:
-        """What the connected sockets signed in with."""
-        return {socket.credential_id for socket in self._sockets.values() if socket.credential_id is not None}
-
-    def sessions_by(self, credential_id: str) -> list[str]:
-        """The sockets that signed in with a credential."""
-        return [id for id, socket in self._sockets.items() if socket.credential_id == credential_id]
-
-    def disconnect(self, session_id: str) -> Present | None:
-        """A socket is gone; returns the executor that went with it."""
-        self._sockets.pop(session_id, None)
-        present = self._by_session.pop(session_id, None)
-        if present is None or self._present.get(present.key) is not present:
-            return None
-        del self._present[present.key]
-        return present
-
-    # --- executors -------------------------------------------------------------------------------
+    def _know(self, key: str, known: KnownExecutor) -> None:
+        self._known.setdefault(known.user_id, {})[key] = known
 
     async def announce(self, socket: Socket, ready: ExecutorReady) -> tuple[Present, Present | None]:
         """Takes an executor in; returns it and what it takes the place of. Raises `executor_taken` (E12)."""
         key = executor_key(socket.user_id, ready.executor_id)
         secret_hash = hashlib.sha256(ready.secret.encode()).hexdigest()
-        known = self._known.get(key)
+        known = self._known.get(socket.user_id, {}).get(key)
         if known is not None and not hmac.compare_digest(known.secret_hash, secret_hash):
             raise KeysideError("executor_taken")
         saved = KnownExecutor(
@@ -103,7 +72,9 @@ class Presence:
             ready.max_runs,
             self._clock.now(),
         )
-        self._known[key] = saved
+        self._know(key, saved)
+        if socket.kind == "shared":
+            self._shared[key] = saved
         before = self._present.get(key)
         again = before is not None and before.socket.session_id == socket.session_id
         present = Present(key, socket, ready.instance, ready, before.announced + 1 if before and again else 1)
@@ -114,6 +85,15 @@ class Presence:
         await self._registry.save(saved)
         return present, before
 
+    def disconnect(self, session_id: str) -> Present | None:
+        """A socket is gone; returns the executor that went with it."""
+        present = self._by_session.pop(session_id, None)
+        if present is None or self._present.get(present.key) is not present:
+            return None
+        del self._present[present.key]
+        self._shared.pop(present.key, None)
+        return present
+
     def executor_of(self, session_id: str) -> Present | None:
         """The executor that a socket announced."""
         return self._by_session.get(session_id)
@@ -123,17 +103,24 @@ class Presence:
         present = self._present.get(key)
         return present.socket.session_id if present else None
 
-    def candidates(self, user_id: int, running: Callable[[str], int]) -> list[Candidate]:
-        """Whom the user's runs can be offered to: all known executors, those shared with them, and bare sockets."""
-        found = [
-            self._candidate(key, known, user_id, running)
-            for key, known in self._known.items()
-            if known.user_id == user_id or (known.kind == "shared" and key in self._present)
-        ]
-        bare = (socket for id, socket in self._sockets.items() if id not in self._by_session)
-        return found + [_plain(socket) for socket in bare if socket.user_id == user_id]
+    # --- as others see them ----------------------------------------------------------------------
 
-    def _candidate(self, key: str, known: KnownExecutor, user_id: int, running: Callable[[str], int]) -> Candidate:
+    def candidates(self, user_id: int, count: Count) -> list[Candidate]:
+        """Whom the user's runs can be offered to: all known executors, those shared with them, and bare sockets."""
+        found = [self._candidate(key, known, user_id, count) for key, known in self._seen_by(user_id).items()]
+        bare = [socket for socket in self._connections.of(user_id) if socket.session_id not in self._by_session]
+        return found + [_plain(socket, count) for socket in bare]
+
+    def executors(self, user_id: int, count: Count) -> list[Executor]:
+        """The user's executors as they are shown, those that are connected first."""
+        found = [self._candidate(key, known, user_id, count) for key, known in self._seen_by(user_id).items()]
+        found.sort(key=lambda c: (c.session_id is None, -c.last_active_at))
+        return [_shown(candidate) for candidate in found]
+
+    def _seen_by(self, user_id: int) -> dict[str, KnownExecutor]:
+        return {**self._known.get(user_id, {}), **self._shared}
+
+    def _candidate(self, key: str, known: KnownExecutor, user_id: int, count: Count) -> Candidate:
         return Candidate(
             key=key,
             executor_id=known.executor_id,
@@ -141,31 +128,25 @@ class Presence:
             kind=known.kind,
             session_id=self.session_of(key),
             connections=known.connections,
-            running=running(key),
+            running=count(key),
             max_runs=known.max_runs,
             last_active_at=known.last_active_at,
             own=known.user_id == user_id,
             announced=self._present[key].announced if key in self._present else 0,
         )
 
-    def executors(self, user_id: int, running: Callable[[str], int]) -> list[Executor]:
-        """The user's executors as they are shown, those that are connected first."""
-        candidates = [c for c in self.candidates(user_id, running) if c.kind != "plain"]
-        candidates.sort(key=lambda c: (c.session_id is None, -c.last_active_at))
-        return [self.shown(c) for c in candidates]
 
-    def shown(self, candidate: Candidate) -> Executor:
-        """An executor as it is shown."""
-        return Executor(
-            id=candidate.executor_id,
-            name=candidate.name,
-            kind=candidate.kind,
-            online=candidate.session_id is not None,
-            connections=list(candidate.connections),
-            max_runs=candidate.max_runs,
-            running=candidate.running,
-            last_active_at=iso(candidate.last_active_at),
-        )
+def _shown(candidate: Candidate) -> Executor:
+    return Executor(
+        id=candidate.executor_id,
+        name=candidate.name,
+        kind=candidate.kind,
+        online=candidate.session_id is not None,
+        connections=list(candidate.connections),
+        max_runs=candidate.max_runs,
+        running=candidate.running,
+        last_active_at=iso(candidate.last_active_at),
+    )
 
 
 def _with_last_models(connection: Connection, known: KnownExecutor | None) -> Connection:
@@ -176,25 +157,8 @@ def _with_last_models(connection: Connection, known: KnownExecutor | None) -> Co
     return connection.model_copy(update={"models": models})
 
 
-def _plain(socket: Socket) -> Candidate:
+def _plain(socket: Socket, count: Count) -> Candidate:
     id = socket.session_id
-    return Candidate(key=id, executor_id=id, name="a program", kind="plain", session_id=id, max_runs=100)
-
-
-def models(executors: list[Executor]) -> list[ModelChoice]:
-    """All models of the executors, once each, those that can run now first."""
-    found: dict[str, ModelChoice] = {}
-    for executor in executors:
-        for connection in executor.connections:
-            for model in connection.models:
-                id = f"{connection.provider}/{model.id}"
-                known = found.get(id)
-                found[id] = ModelChoice(
-                    id=id,
-                    model=model.id,
-                    provider=connection.provider,
-                    name=model.name or model.id,
-                    online=executor.online or (known is not None and known.online),
-                    executors=[*(known.executors if known else []), executor.id],
-                )
-    return sorted(found.values(), key=lambda choice: not choice.online)
+    return Candidate(
+        key=id, executor_id=id, name="a program", kind="plain", session_id=id, running=count(id), max_runs=100
+    )

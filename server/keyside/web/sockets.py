@@ -9,16 +9,18 @@ import socketio
 from pydantic import ValidationError
 from socketio.exceptions import ConnectionRefusedError as Refuse
 
-from keyside.core.run import Refused
+from keyside.core.step import Refused
 from keyside.protocol import wire
 from keyside.protocol.entities import ExecutorKind
 from keyside.protocol.errors import KeysideError, failure
 from keyside.protocol.events import CHANNEL, EVENTS
 from keyside.services.accounts import Identity
-from keyside.services.catchup import Catchup
+from keyside.services.connections import Connections, Socket
 from keyside.services.executors import Executors
+from keyside.services.frames import Frames
+from keyside.services.notices import CredentialRevoked, Notice
 from keyside.services.ports import EVERYONE, Gone, Hub, Unavailable, user_room
-from keyside.services.presence import Presence, Socket
+from keyside.services.viewers import Viewers
 from keyside.web.auth import Authenticator
 from keyside.web.http.errors import sentence
 
@@ -28,25 +30,26 @@ Answer = dict[str, Any]
 
 
 class Sockets:
-    """The handlers of one Socket.IO server. `on_gone` is called first when a socket goes."""
+    """The handlers of one Socket.IO server."""
 
     def __init__(
         self,
         sio: socketio.AsyncServer,
         authenticator: Authenticator,
-        presence: Presence,
+        connections: Connections,
         executors: Executors,
-        catchup: Catchup,
+        frames: Frames,
+        viewers: Viewers,
         hub: Hub,
     ) -> None:
         self._sio = sio
         self._doorkeeper = authenticator
-        self._presence = presence
+        self._connections = connections
         self._executors = executors
-        self._catchup = catchup
+        self._frames = frames
+        self._viewers = viewers
         self._hub = hub
         self._dropping: set[asyncio.Task[None]] = set()
-        self.on_gone: Callable[[str], None] = lambda session_id: None
         sio.on("connect", self._connect)
         sio.on("disconnect", self._disconnect)
         for event, handler in {
@@ -81,19 +84,18 @@ class Sockets:
             await self._hub.join(session_id, EVERYONE)
         except Gone as error:  # while it was identified: no disconnect will be told
             raise Refuse("bad_request") from error
-        self._presence.connect(Socket(session_id, identity.user_id, kind, identity.scopes, identity.credential_id))
+        self._viewers.connect(session_id)
+        self._executors.connect(Socket(session_id, identity.user_id, kind, identity.scopes, identity.credential_id))
 
     async def _disconnect(self, session_id: str, reason: str = "") -> None:
-        self.on_gone(session_id)
-        self._catchup.gone(session_id)
-        try:
-            await self._executors.gone(session_id)
-        except KeysideError as error:
-            log.warning("the runs of a socket that went away could not be changed: %s", error)
+        self._viewers.gone(session_id)
+        await self._executors.gone(session_id)
 
-    def drop(self, credential_id: str) -> None:
+    def hear(self, notice: Notice) -> None:
         """Closes the sockets of a credential that was revoked (C7)."""
-        for session_id in self._presence.sessions_by(credential_id):
+        if not isinstance(notice, CredentialRevoked):
+            return
+        for session_id in self._connections.signed_in_by(notice.credential_id):
             task = asyncio.ensure_future(self._sio.disconnect(session_id))
             self._dropping.add(task)
             task.add_done_callback(self._dropping.discard)
@@ -112,11 +114,11 @@ class Sockets:
 
     async def _open(self, socket: Socket, payload: object) -> Answer:
         asked = wire.ChatOpen.model_validate(payload)
-        return await self._catchup.open(socket.session_id, socket.user_id, asked.chat_id, asked.after)
+        return await self._viewers.open(socket.session_id, socket.user_id, asked.chat_id, asked.after)
 
     async def _close(self, socket: Socket, payload: object) -> Answer:
         asked = wire.ChatClose.model_validate(payload)
-        await self._catchup.close(socket.session_id, asked.chat_id)
+        await self._viewers.close(socket.session_id, asked.chat_id)
         return wire.Ack().model_dump()
 
     async def _channel(self, event: str, session_id: str, *args: object) -> Answer:
@@ -124,7 +126,7 @@ class Sockets:
 
         async def frame(socket: Socket, payload: object) -> Answer:
             self._require_websocket(socket)
-            return (await self._executors.frame(socket.session_id, event, payload)).model_dump()
+            return (await self._frames.receive(socket, event, payload)).model_dump()
 
         return await self._answering(CHANNEL, frame)(session_id, *args)
 
@@ -135,7 +137,7 @@ class Sockets:
 
         async def handle(session_id: str, *args: object) -> Answer:
             try:
-                socket = self._presence.socket(session_id)
+                socket = self._connections.get(session_id)
                 if socket is None:
                     raise KeysideError("unauthorized")
                 _require(socket, EVENTS[event].scope)

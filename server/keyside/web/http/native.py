@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 
 from keyside.core.changes import Entry, view
-from keyside.core.tree import branch
 from keyside.protocol.commands import (
     ChatPage,
     ChatPatch,
@@ -22,13 +21,14 @@ from keyside.protocol.commands import (
     Started,
 )
 from keyside.protocol.entities import Chat, Message, Run
-from keyside.protocol.errors import KeysideError
 from keyside.services.accounts import Identity
-from keyside.services.catchup import Catchup
 from keyside.services.chats import Chats
-from keyside.services.dispatcher import Dispatcher
-from keyside.services.ports import ChatLog
-from keyside.services.presence import Presence, models
+from keyside.services.followers import Followers
+from keyside.services.messages import Messages
+from keyside.services.models import models_of
+from keyside.services.presence import Presence
+from keyside.services.requests import RunRequests
+from keyside.services.runs import Runs
 from keyside.web.auth import Authenticator
 from keyside.web.http.errors import documented
 
@@ -38,23 +38,24 @@ _CHANGE = documented("unauthorized", "forbidden", "not_found", "bad_request", "c
 
 def native_router(
     authenticator: Authenticator,
-    chat_log: ChatLog,
     chats: Chats,
-    catchup: Catchup,
+    messages: Messages,
+    requests: RunRequests,
+    followers: Followers,
     presence: Presence,
-    dispatcher: Dispatcher,
+    runs: Runs,
 ) -> APIRouter:
     """All routes of this face."""
     router = APIRouter(prefix="/api")
     reader = authenticator.current("chats")
-    _add_chats(router, reader, chats, chat_log)
-    _add_messages(router, reader, chats, chat_log)
-    _add_runs(router, reader, chats, catchup)
-    _add_executors(router, authenticator, presence, dispatcher)
+    _add_chats(router, reader, chats)
+    _add_messages(router, reader, messages)
+    _add_runs(router, reader, requests, followers)
+    _add_executors(router, authenticator, presence, runs)
     return router
 
 
-def _add_chats(router: APIRouter, reader, chats: Chats, chat_log: ChatLog) -> None:  # type: ignore[no-untyped-def]
+def _add_chats(router: APIRouter, reader, chats: Chats) -> None:  # type: ignore[no-untyped-def]
     Reader = Annotated[Identity, Depends(reader)]  # noqa: N806
 
     @router.post("/chats", status_code=201, tags=["chats"], responses=_CHAT)
@@ -67,10 +68,7 @@ def _add_chats(router: APIRouter, reader, chats: Chats, chat_log: ChatLog) -> No
         who: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: str | None = None
     ) -> ChatPage:
         """The user's chats, newest first."""
-        try:
-            page = await chat_log.chats(who.user_id, limit=limit, cursor=cursor)
-        except ValueError as error:
-            raise KeysideError("bad_request", "This cursor is not one that a list gave out.") from error
+        page = await chats.page(who.user_id, limit=limit, cursor=cursor)
         return ChatPage(items=list(page.chats), next_cursor=page.next_cursor)
 
     @router.get("/chats/{chat_id}", tags=["chats"], responses=_CHAT)
@@ -89,7 +87,7 @@ def _add_chats(router: APIRouter, reader, chats: Chats, chat_log: ChatLog) -> No
         await chats.delete(who.user_id, chat_id)
 
 
-def _add_messages(router: APIRouter, reader, chats: Chats, chat_log: ChatLog) -> None:  # type: ignore[no-untyped-def]
+def _add_messages(router: APIRouter, reader, messages: Messages) -> None:  # type: ignore[no-untyped-def]
     Reader = Annotated[Identity, Depends(reader)]  # noqa: N806
     path = "/chats/{chat_id}/messages"
 
@@ -98,33 +96,27 @@ def _add_messages(router: APIRouter, reader, chats: Chats, chat_log: ChatLog) ->
         chat_id: int, who: Reader, branch_of: Annotated[str | None, Query(alias="branch")] = None
     ) -> MessagePage:
         """All messages of a chat, oldest first; with `branch`, the line that ends in that message."""
-        await chats.get(who.user_id, chat_id)
-        messages = await chat_log.messages(who.user_id, chat_id)
-        if branch_of is not None:
-            line = set(branch([(message.id, message.parent_id) for message in messages], branch_of))
-            if not line:
-                raise KeysideError("not_found", f"This chat has no message {branch_of!r}.")
-            messages = tuple(message for message in messages if message.id in line)
-        return MessagePage(items=list(messages), next_cursor=None)
+        found = await messages.list(who.user_id, chat_id, branch=branch_of)
+        return MessagePage(items=list(found), next_cursor=None)
 
     @router.post(path, status_code=201, tags=["messages"], responses=_CHANGE)
     async def add(chat_id: int, body: NewMessage, who: Reader) -> Message:
         """Stores one message and runs nothing."""
-        return await chats.add(who.user_id, chat_id, body)
+        return await messages.add(who.user_id, chat_id, body)
 
     @router.put(path + "/{message_id}", tags=["messages"], responses=_CHANGE)
     @router.patch(path + "/{message_id}", tags=["messages"], responses=_CHANGE)
     async def edit(chat_id: int, message_id: str, body: MessagePatch, who: Reader) -> Message:
         """Corrects a message in place."""
-        return await chats.edit(who.user_id, chat_id, message_id, body.content)
+        return await messages.edit(who.user_id, chat_id, message_id, body.content)
 
     @router.delete(path + "/{message_id}", status_code=204, tags=["messages"], responses=_CHANGE)
     async def remove(chat_id: int, message_id: str, who: Reader) -> None:
         """Removes a message and all that follows it; what runs there is stopped."""
-        await chats.remove(who.user_id, chat_id, message_id)
+        await messages.remove(who.user_id, chat_id, message_id)
 
 
-def _add_runs(router: APIRouter, reader, chats: Chats, catchup: Catchup) -> None:  # type: ignore[no-untyped-def]
+def _add_runs(router: APIRouter, reader, requests: RunRequests, followers: Followers) -> None:  # type: ignore[no-untyped-def]
     Reader = Annotated[Identity, Depends(reader)]  # noqa: N806
 
     @router.post(
@@ -135,17 +127,17 @@ def _add_runs(router: APIRouter, reader, chats: Chats, catchup: Catchup) -> None
     )
     async def start(chat_id: int, body: NewRun, who: Reader) -> Started:
         """Asks for an answer. It comes by the socket, or by `/api/runs/{id}/events`."""
-        return await chats.start(who.user_id, chat_id, body)
+        return await requests.start(who.user_id, chat_id, body)
 
     @router.get("/runs/{run_id}", tags=["runs"], responses=_CHAT)
     async def get(run_id: str, who: Reader) -> Run:
         """A run, as it stands now."""
-        return view(await chats.run(who.user_id, run_id))
+        return view(await requests.get(who.user_id, run_id))
 
     @router.post("/runs/{run_id}/stop", tags=["runs"], responses=_CHAT)
     async def stop(run_id: str, who: Reader) -> Run:
         """Ends a run with what is there; its executor stops the upstream request."""
-        return await chats.stop(who.user_id, run_id)
+        return await requests.stop(who.user_id, run_id)
 
     @router.get("/runs/{run_id}/events", tags=["runs"], responses=_CHAT)
     async def events(
@@ -155,8 +147,8 @@ def _add_runs(router: APIRouter, reader, chats: Chats, catchup: Catchup) -> None
         last_event_id: Annotated[int | None, Header()] = None,
     ) -> StreamingResponse:
         """The run's events as server-sent events, until it has ended; `id:` is the seq, to resume after."""
-        run = await chats.run(who.user_id, run_id)
-        entries = catchup.follow_run(run, after if last_event_id is None else last_event_id)
+        run = await requests.get(who.user_id, run_id)
+        entries = followers.follow_run(run, after if last_event_id is None else last_event_id)
         return StreamingResponse(_sse(entries), media_type="text/event-stream")
 
 
@@ -165,15 +157,15 @@ async def _sse(entries: AsyncIterator[Entry]) -> AsyncIterator[bytes]:
         yield b"id: %d\ndata: %s\n\n" % (entry.seq, orjson.dumps(entry.payload))
 
 
-def _add_executors(router: APIRouter, authenticator: Authenticator, presence: Presence, dispatcher: Dispatcher) -> None:
+def _add_executors(router: APIRouter, authenticator: Authenticator, presence: Presence, runs: Runs) -> None:
     Anyone = Annotated[Identity, Depends(authenticator.current())]  # noqa: N806
 
     @router.get("/executors", tags=["executors"], responses=documented("unauthorized"))
     async def executors(who: Anyone) -> ExecutorPage:
         """The user's executors: those that are connected, and those that are known."""
-        return ExecutorPage(items=presence.executors(who.user_id, dispatcher.running))
+        return ExecutorPage(items=presence.executors(who.user_id, runs.count))
 
     @router.get("/models", tags=["executors"], responses=documented("unauthorized"))
     async def all_models(who: Anyone) -> ModelPage:
         """What can be run now, and what could be if a known executor came back."""
-        return ModelPage(items=models(presence.executors(who.user_id, dispatcher.running)))
+        return ModelPage(items=models_of(presence.executors(who.user_id, runs.count)))

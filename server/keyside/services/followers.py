@@ -1,0 +1,98 @@
+"""Readers in this process that follow a chat or a run (the HTTP faces)."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from keyside.core.changes import Entry, LinesAdded
+from keyside.core.run import ENDED, Run
+from keyside.protocol.entities import Message
+from keyside.protocol.errors import KeysideError
+from keyside.services.ports import ChatLog, Hub
+
+
+class Followers:
+    """Follows the log through the hub, and fills gaps from the log."""
+
+    def __init__(self, chat_log: ChatLog, hub: Hub) -> None:
+        self._log = chat_log
+        self._hub = hub
+
+    async def follow(self, chat_id: int, after: int) -> AsyncGenerator[Entry, None]:
+        """The chat's events after `after`, in order, for as long as it is read.
+
+        A run or a message that changed several times before this began comes once, as it is now; lines come all.
+        """
+        with self._hub.follow(chat_id) as coming:
+            async for entry in self._from(coming, chat_id, after, await self._missed(chat_id, after)):
+                yield entry
+
+    async def follow_run(self, run: Run, after: int) -> AsyncGenerator[Entry, None]:
+        """The events after `after` that are about this run, until it has ended."""
+        with self._hub.follow(run.chat_id) as coming:
+            # It is looked up only now: what happens after this is among the coming events.
+            now = await self._log.run(run.user_id, run.id)
+            ended = now is None or now.state in ENDED
+            if ended and after >= (await self._log.heads([run.chat_id])).get(run.chat_id, 0):
+                return
+            missed = await self._missed(run.chat_id, after)
+            for entry in missed:
+                if _is_about(run, entry):
+                    yield entry
+            if ended or any(_ends(run, entry) for entry in missed):
+                return
+            after = missed[-1].seq if missed else after
+            async for entry in self._from(coming, run.chat_id, after, ()):
+                if _is_about(run, entry):
+                    yield entry
+                if _ends(run, entry):
+                    return
+
+    async def _from(
+        self, coming: AsyncIterator[Entry], chat_id: int, after: int, missed: tuple[Entry, ...]
+    ) -> AsyncIterator[Entry]:
+        """What was missed, then what comes; where a number is missing in between, the log is read again."""
+        for entry in missed:
+            after = entry.seq
+            yield entry
+        async for entry in coming:
+            if entry.seq > after + 1:
+                for earlier in await self._missed(chat_id, after):
+                    after = earlier.seq
+                    yield earlier
+            elif entry.seq == after + 1:
+                after = entry.seq
+                yield entry
+
+    async def _missed(self, chat_id: int, after: int) -> tuple[Entry, ...]:
+        entries = await self._log.read(chat_id, after=after)
+        if entries is None:  # below the floor, or above the head of a restored backup: all that is kept (V3)
+            entries = await self._log.read(chat_id, after=await self._log.floor(chat_id))
+        if entries is None:
+            raise KeysideError("not_found", "This chat was deleted.")
+        return _newest(entries)
+
+
+def _newest(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """The log tells a run or a message as it is now: so each is told once, at its last change."""
+    last = {_named(entry): entry.seq for entry in entries}
+    return tuple(entry for entry in entries if isinstance(entry.change, LinesAdded) or last[_named(entry)] == entry.seq)
+
+
+def _named(entry: Entry) -> tuple[str, str]:
+    change = entry.change
+    return type(change).__name__, change.id if isinstance(change, Run | Message) else str(entry.seq)
+
+
+def _is_about(run: Run, entry: Entry) -> bool:
+    match entry.change:
+        case LinesAdded():
+            return entry.change.run.key == run.key
+        case Run():
+            return entry.change.key == run.key
+        case Message():
+            return entry.change.id == run.message_id
+        case _:
+            return False
+
+
+def _ends(run: Run, entry: Entry) -> bool:
+    return isinstance(entry.change, Run) and entry.change.key == run.key and entry.change.state in ENDED

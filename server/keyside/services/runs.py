@@ -1,0 +1,425 @@
+"""Every change of a run: input, `step`, commit, publication. What is not committed did not happen."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from keyside.core.changes import Change, Changes, Entry, LinesAdded, Removed
+from keyside.core.deadline import shifted
+from keyside.core.frames import FrameLines
+from keyside.core.inputs import Cancel, CloseMessage, Effect, Input, Recover, ReopenMessage
+from keyside.core.limits import Limits
+from keyside.core.message import closed, written
+from keyside.core.reading import read
+from keyside.core.run import AT_HOME, BOUND, Run, RunKey, channel_of
+from keyside.core.step import Refused, step
+from keyside.core.transcript import Transcript, merge
+from keyside.protocol.entities import Message
+from keyside.protocol.errors import KeysideError
+from keyside.services.health import StoreHealth
+from keyside.services.notices import AttemptCancelled, DeadlineMoved, Notice, Notices, RunChanged, StoreBack
+from keyside.services.ports import ChatLog, Clock, Conflict, Hub, Unavailable
+from keyside.services.residency import Residency
+
+log = logging.getLogger(__name__)
+
+_TRIES = 5
+"""How often a change is made again on what another process has stored meanwhile."""
+_MANY_LINES = 500
+"""From so many lines on they are read beside the event loop."""
+
+
+Settled = Callable[[Exception | None], None]
+"""Called once when a change is stored, or with why it is not."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a transaction does in one chat: inputs for some of its runs, and changes besides."""
+
+    user_id: int
+    chat_id: int
+    inputs: Mapping[RunKey, Sequence[Input]] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+    deletes_chat: bool = False
+
+
+@dataclass(frozen=True)
+class _Stepped:
+    """A run after its inputs, not committed yet."""
+
+    residency: Residency
+    after: Run
+    changes: tuple[Change, ...]
+    cancels: tuple[Cancel, ...]
+
+
+class Runs:
+    """The runs that are at home in this process, and the one way to change a run, wherever it is at home."""
+
+    def __init__(
+        self, chat_log: ChatLog, hub: Hub, clock: Clock, limits: Limits, health: StoreHealth, notices: Notices
+    ) -> None:
+        self._log = chat_log
+        self._hub = hub
+        self._clock = clock
+        self._limits = limits
+        self._health = health
+        self._notices = notices
+        self._residencies: dict[RunKey, Residency] = {}
+        self._by_channel: dict[str, Residency] = {}
+        self._by_executor: dict[str, dict[RunKey, Residency]] = {}
+        self._working: set[asyncio.Task[Any]] = set()
+
+    # --- finding ---------------------------------------------------------------------------------
+
+    def at_home(self, key: RunKey) -> Residency | None:
+        """The run's residency, if it is at home here."""
+        residency = self._residencies.get(key)
+        return residency if residency is not None and residency.loaded else None
+
+    def on_channel(self, name: str) -> Residency | None:
+        """The run whose frames travel under that name, if it is at home here."""
+        return self._by_channel.get(channel_of(name))
+
+    def with_executor(self, key: str) -> list[Residency]:
+        """The runs that an executor has in hand."""
+        return list(self._by_executor.get(key, {}).values())
+
+    def count(self, key: str) -> int:
+        """How many runs an executor has in hand."""
+        return len(self._by_executor.get(key, ()))
+
+    def in_chat(self, runs: Iterable[Run]) -> list[Residency]:
+        """The residencies of those of the runs that are at home here."""
+        return [residency for run in runs if (residency := self.at_home(run.key)) is not None]
+
+    def every(self) -> list[Residency]:
+        """All runs that are at home here."""
+        return [residency for residency in self._residencies.values() if residency.loaded]
+
+    async def run(self, key: RunKey) -> Run | None:
+        """The run as it is committed, wherever it is at home."""
+        residency = self.at_home(key)
+        return residency.run if residency is not None else await self._log.run(*key)
+
+    # --- changing --------------------------------------------------------------------------------
+
+    def apply(self, key: RunKey, *inputs: Input) -> asyncio.Future[Run]:
+        """Takes a run through the inputs, in one transaction. The result is the run as it is committed.
+
+        The future raises `Refused` where one of the inputs is illegal or there is no such run, and `KeysideError` with
+        `store_unavailable`. Once begun the change goes on to its end, whoever stops waiting for it.
+        """
+        residency = self._residencies.get(key)
+        if residency is None or not residency.turn.take():
+            return asyncio.shield(self._work(self._apply_in_turn(key, inputs)))
+        done: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        part = Part(residency.run.user_id, residency.run.chat_id, {key: inputs})
+        self._begin([residency], [part], partial(_settle, done, residency), _TRIES)
+        return done
+
+    async def apply_all(self, *parts: Part) -> tuple[Run, ...]:
+        """Takes all runs of the parts through their inputs, and stores it with the other changes in one transaction.
+
+        Returns the runs as they are committed, in the order of their keys. Raises as `apply` does. Once begun it goes
+        on to its end, also when the caller is cancelled.
+        """
+        return await asyncio.shield(self._work(self._apply_all(parts)))
+
+    async def _apply_in_turn(self, key: RunKey, inputs: Sequence[Input]) -> Run:
+        residency = await self._hold(key)
+        part = Part(residency.run.user_id, residency.run.chat_id, {key: inputs})
+        await self._carry_out([residency], [part])
+        return residency.run
+
+    async def _apply_all(self, parts: Sequence[Part]) -> tuple[Run, ...]:
+        held: list[Residency] = []
+        try:
+            # Always in this order: two that want the same runs cannot wait for each other.
+            for key in sorted({key for part in parts for key in part.inputs}):
+                held.append(await self._hold(key))
+        except BaseException:
+            self._release(held)
+            raise
+        await self._carry_out(held, parts)
+        return tuple(residency.run for residency in held)
+
+    async def _carry_out(self, held: list[Residency], parts: Sequence[Part]) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settled(error: Exception | None) -> None:
+            if not done.done():
+                done.set_result(None) if error is None else done.set_exception(error)
+
+        self._begin(held, parts, settled, _TRIES)
+        await done
+
+    def _work(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        return task
+
+    # --- one transaction: everything between the turn and the publication ------------------------
+
+    def _begin(self, held: list[Residency], parts: Sequence[Part], settled: Settled, tries: int) -> None:
+        """Steps the runs and hands the changes to the log. The turns of all runs that are concerned are held."""
+        try:
+            now = self._clock.now()
+            stepped = [self._step(self._residencies[key], part, now) for part in parts for key in part.inputs]
+            transactions = [changes for part in parts if (changes := self._changes(part, stepped, now)) is not None]
+        except Exception as error:
+            self._release(held)
+            settled(error)
+            return
+        stored = partial(self._stored, held, parts, stepped, settled, tries)
+        if transactions:
+            self._log.submit(transactions, stored)
+        else:
+            stored(())
+
+    def _step(self, residency: Residency, part: Part, now: float) -> _Stepped:
+        before = run = residency.run
+        effects: list[Effect] = []
+        for input in part.inputs[residency.key]:
+            run, more = step(run, input, now, self._limits)
+            effects += more
+        if run.version > before.version + 1:
+            run = replace(run, version=before.version + 1)
+        changes: list[Change] = [LinesAdded(before, effect) for effect in effects if isinstance(effect, FrameLines)]
+        message = self._message(residency, run, changes, effects, now)
+        if message is not None and not _removes(part, message.id):
+            changes.append(message)
+        if run.version != before.version:
+            changes.append(run)
+        return _Stepped(residency, run, tuple(changes), tuple(e for e in effects if isinstance(e, Cancel)))
+
+    def _message(
+        self, residency: Residency, run: Run, added: list[Change], effects: Iterable[Effect], now: float
+    ) -> Message | None:
+        """The run's message, where the change writes it."""
+        kinds = {type(effect) for effect in effects}
+        if residency.message is None or not kinds & {CloseMessage, ReopenMessage}:
+            return None
+        draft = merge(
+            [residency.transcript.draft, *(change.delta for change in added if isinstance(change, LinesAdded))]
+        )
+        if CloseMessage in kinds:
+            return closed(residency.message, run, draft, now)
+        return written(residency.message, run, draft).model_copy(update={"status": "streaming", "error": None})
+
+    def _changes(self, part: Part, stepped: Sequence[_Stepped], now: float) -> Changes | None:
+        own = [change for one in stepped if one.residency.key in part.inputs for change in one.changes]
+        changes = (*own, *part.changes)
+        if not changes and not part.deletes_chat:
+            return None
+        return Changes(part.user_id, part.chat_id, now, changes, part.deletes_chat)
+
+    def _stored(
+        self,
+        held: list[Residency],
+        parts: Sequence[Part],
+        stepped: list[_Stepped],
+        settled: Settled,
+        tries: int,
+        result: tuple[Entry, ...] | Exception,
+    ) -> None:
+        """What the log calls with the entries, or with why there are none."""
+        if isinstance(result, Conflict) and tries > 1 and held:
+            self._work(self._again(held, parts, settled, tries - 1))
+            return
+        if isinstance(result, Exception):
+            self._release(held)
+            settled(self._failed(result))
+            return
+        last = {key: entry for entry in result if (key := _run_key(entry.change)) is not None}
+        for one in stepped:
+            self._take_over(one, last.get(one.residency.key))
+        for entry in result:
+            if isinstance(entry.change, Run) and entry.change.version == 0:
+                self._notices.put(RunChanged(None, entry.change, entry.seq))
+        self._hub.publish(result)
+        self._release(held)
+        settled(None)
+
+    def _take_over(self, one: _Stepped, entry: Entry | None) -> None:
+        """The residency after the commit: the run, its transcript, and who must hear of it."""
+        residency, before = one.residency, one.residency.run
+        residency.run = run = one.after
+        if entry is not None:
+            residency.seq = entry.seq
+        for change in one.changes:
+            if isinstance(change, LinesAdded):
+                residency.transcript.add(change.delta)
+            elif isinstance(change, Message):
+                residency.message = change
+        for cancel in one.cancels:
+            self._notices.put(AttemptCancelled(cancel))
+        if run.version != before.version:
+            self._index(residency, before)
+            self._notices.put(RunChanged(before, run, residency.seq))
+        if run.deadline is not None and run.deadline.at < residency.watched_until and run.state in AT_HOME:
+            residency.watched_until = run.deadline.at
+            self._notices.put(DeadlineMoved(run, run.deadline.at))
+
+    async def _again(self, held: list[Residency], parts: Sequence[Part], settled: Settled, tries: int) -> None:
+        """Another process has changed something: the inputs are stepped again on what is stored now."""
+        try:
+            for residency in held:
+                await self._load(residency)
+        except Exception as error:
+            self._release(held)
+            settled(self._failed(error))
+            return
+        self._begin(held, parts, settled, tries)
+
+    def _failed(self, error: Exception) -> Exception:
+        if isinstance(error, Unavailable):
+            log.warning("the store cannot be written: %s", error)
+            self._health.failed()
+            return KeysideError("store_unavailable")
+        if isinstance(error, Conflict):
+            return KeysideError("conflict", f"This was changed at the same time: {error}")
+        return error
+
+    # --- residencies: one beginning, one end ------------------------------------------------------
+
+    async def _hold(self, key: RunKey) -> Residency:
+        """The run's residency, begun if need be, with its turn taken."""
+        while True:
+            residency = self._residencies.get(key)
+            if residency is None:
+                residency = self._residencies[key] = Residency(key)
+                residency.turn.take()
+                try:
+                    await self._load(residency)
+                except BaseException as error:
+                    self._end(residency)
+                    residency.turn.give()
+                    if isinstance(error, Unavailable):
+                        raise self._failed(error) from error
+                    raise
+                return residency
+            await residency.turn.wait()
+            if not residency.over:
+                return residency
+            residency.turn.give()
+
+    async def _load(self, residency: Residency) -> None:
+        """Reads the run and all that its residency keeps of it; raises `Refused` if there is no such run."""
+        run = await self._log.run(*residency.key)
+        if run is None:
+            raise Refused("run_ended")
+        lines = await self._log.lines(run) if run.state in BOUND or run.can_return else ()
+        many = len(lines) > _MANY_LINES
+        residency.transcript = await asyncio.to_thread(_transcript, lines) if many else _transcript(lines)
+        residency.message = await self._log.message(run.user_id, run.message_id)
+        before = residency.run if residency.loaded else None
+        residency.run = run
+        self._index(residency, before)
+
+    def _release(self, held: Iterable[Residency]) -> None:
+        """Gives the turns back. A run that no executor has in hand is at home nowhere."""
+        for residency in held:
+            if residency.run.state not in AT_HOME:
+                self._end(residency)
+            residency.turn.give()
+
+    def _index(self, residency: Residency, before: Run | None) -> None:
+        """Makes the residency known under its channel and its executor, as far as the run is in hand."""
+        run = residency.run
+        if before is not None and before.assignment is not None:
+            self._forget_executor(before.assignment.key, residency.key)
+        if run.state in AT_HOME and run.assignment is not None and run.channel is not None:
+            self._by_channel[run.channel] = residency
+            self._by_executor.setdefault(run.assignment.key, {})[residency.key] = residency
+
+    def _end(self, residency: Residency) -> None:
+        self._residencies.pop(residency.key, None)
+        if residency.loaded:
+            run = residency.run
+            self._by_channel.pop(run.channel or "", None)
+            if run.assignment is not None:
+                self._forget_executor(run.assignment.key, run.key)
+        residency.end()
+
+    def _forget_executor(self, executor: str, key: RunKey) -> None:
+        runs = self._by_executor.get(executor, {})
+        runs.pop(key, None)
+        if not runs:
+            self._by_executor.pop(executor, None)
+
+    # --- the process begins and ends -------------------------------------------------------------
+
+    async def recover(self, *inputs: Input) -> None:
+        """Takes over the runs that were at home in the process before (R8), in one transaction."""
+        left = await self._log.left_at_home()
+        parts = _by_chat((run.key, run) for run in left)
+        if parts:
+            await self.apply_all(*(replace(part, inputs=dict.fromkeys(part.inputs, inputs)) for part in parts))
+
+    async def leave(self) -> None:
+        """Leaves the runs that are at home here to the next process, and frees all of them."""
+        parts = _by_chat((residency.key, residency.run) for residency in self.every())
+        try:
+            if parts:
+                await self.apply_all(*(replace(p, inputs=dict.fromkeys(p.inputs, (Recover(),))) for p in parts))
+        except (KeysideError, Refused) as error:
+            log.warning("the runs in hand could not be left to the next process in order: %s", error)
+        calls = [residency.call for residency in self._residencies.values() if residency.call is not None]
+        for residency in list(self._residencies.values()):
+            self._end(residency)
+        await asyncio.gather(*self._working, *calls, return_exceptions=True)
+
+    def hear(self, notice: Notice) -> None:
+        """While the store was away no limit counted: the deadlines of the runs at home move on (D4)."""
+        if isinstance(notice, StoreBack):
+            for residency in self.every():
+                residency.run = shifted(residency.run, notice.seconds)
+
+    def leftovers(self) -> list[str]:
+        """What is kept for runs that are not in hand; nothing, unless there is a fault. For tests."""
+        found = [f"{key}: not in hand" for key, r in self._residencies.items() if not _is_in_hand(r)]
+        kept = set(map(id, self._residencies.values()))
+        found += [f"channel {name}" for name, r in self._by_channel.items() if id(r) not in kept]
+        found += [f"executor {key}" for key, runs in self._by_executor.items() if not runs]
+        indexed = [r for runs in self._by_executor.values() for r in runs.values()]
+        found += [f"executor of {r.key}" for r in indexed if id(r) not in kept]
+        return found
+
+
+def _is_in_hand(residency: Residency) -> bool:
+    return residency.loaded and residency.run.state in AT_HOME
+
+
+def _settle(done: asyncio.Future[Run], residency: Residency, error: Exception | None) -> None:
+    if not done.done():
+        done.set_result(residency.run) if error is None else done.set_exception(error)
+
+
+def _transcript(lines: Iterable[str]) -> Transcript:
+    return Transcript(map(read, lines))
+
+
+def _removes(part: Part, message_id: str) -> bool:
+    removed = (change.message_ids for change in part.changes if isinstance(change, Removed))
+    return part.deletes_chat or any(message_id in ids for ids in removed)
+
+
+def _run_key(change: Change) -> RunKey | None:
+    if isinstance(change, LinesAdded):
+        return change.run.key
+    return change.key if isinstance(change, Run) else None
+
+
+def _by_chat(runs: Iterable[tuple[RunKey, Run]]) -> Collection[Part]:
+    """One part for each chat, with its runs and no inputs for them yet."""
+    parts: dict[int, Part] = {}
+    for key, run in runs:
+        part = parts.get(run.chat_id) or Part(run.user_id, run.chat_id)
+        parts[run.chat_id] = replace(part, inputs={**part.inputs, key: ()})
+    return parts.values()

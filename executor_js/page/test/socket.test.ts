@@ -32,6 +32,8 @@ const call: Completion = {
     message_id: "m",
     model: { id: "one", provider: null, connection_id: null },
     form_data: {},
+    first_line_timeout: null,
+    idle_timeout: null,
   },
 };
 

@@ -217,7 +217,15 @@ export class Host {
 
   private announced(record: ConnectionRecord): Connection {
     const { id, provider, label, models } = record;
-    return { id, provider, label, models: [...models], error: this.errorOf(record) };
+    return {
+      id,
+      provider,
+      label,
+      models: [...models],
+      error: this.errorOf(record),
+      first_line_timeout: null,
+      idle_timeout: null,
+    };
   }
 
   private shown(record: ConnectionRecord): ConnectionState {

@@ -65,6 +65,8 @@ export class ServerDouble {
       message_id: `message-${runId}`,
       model: { id: "model", provider: null, connection_id: null, ...more.model },
       form_data: { model: "model", messages: [], stream: true, ...more.formData },
+      first_line_timeout: null,
+      idle_timeout: null,
     };
     const run: ServedRun = { request, state: "offered", lines: [], finish: null, frames: [] };
     this.runs.set(request.channel, run);

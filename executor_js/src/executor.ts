@@ -4,11 +4,11 @@
  * It knows no socket, no fetch and no clock of its own: all come in, so all of it can be tested without them.
  */
 
-import { readReadyAck } from "./acks";
 import { Attempt, type Job } from "./attempt";
 import type { Cancel, Clock } from "./clock";
 import { failure, failureOf } from "./failures";
 import { backoff, patience } from "./limits";
+import { type Connect, readReadyAck, type Transport } from "./link/transport";
 import type {
   AbortRequest,
   Answer,
@@ -19,7 +19,6 @@ import type {
   ServerMessage,
   Verdict,
 } from "./protocol.gen";
-import type { Connect, Transport } from "./transport";
 
 export type ExecutorStatus = "connecting" | "ready" | "offline" | "replaced" | "refused";
 

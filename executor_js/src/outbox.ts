@@ -5,7 +5,6 @@
  * kind of trouble (no acknowledgement, a refusal, a gap, a new connection) has one answer: send from there again.
  */
 
-import { readFrameAck } from "./acks";
 import { Backlog } from "./backlog";
 import type { Cancel, Clock } from "./clock";
 import { fail, failure } from "./failures";
@@ -19,6 +18,7 @@ import {
   MAX_LINE,
   patience,
 } from "./limits";
+import { readFrameAck } from "./link/transport";
 import type { Failure, Finish, Frame, Refusal } from "./protocol.gen";
 
 export interface OutboxOptions {

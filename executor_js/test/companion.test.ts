@@ -9,7 +9,7 @@ import { Server, type Socket } from "socket.io";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { openCompanion } from "../src/hosts/companion";
 import type { Host } from "../src/hosts/host";
-import { socketIo } from "../src/socketio";
+import { socketIo } from "../src/link/socketio";
 import { ServerDouble } from "./kit/server";
 import { chunk, event, stream, UpstreamDouble } from "./kit/upstream";
 

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import type { ConnectionDraft } from "../src/client";
+import type { ConnectionDraft } from "../src/client/contract";
 import { Host } from "../src/hosts/host";
-import type { MemoryLink } from "../src/memory";
-import type { Fetch } from "../src/runner";
-import { Vault } from "../src/vault";
-import { memoryStore } from "../src/vault-store";
+import type { MemoryLink } from "../src/link/memory";
+import type { Fetch } from "../src/upstream/runner";
+import { memoryStore } from "../src/vault/store";
+import { Vault } from "../src/vault/vault";
 import { FakeClock } from "./kit/clock";
 import { memoryServer, reconnect, type ServerDouble } from "./kit/server";
 import { chunk, event, stream, UpstreamDouble } from "./kit/upstream";

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { openai } from "../src/dialects/openai";
-import type { Place } from "../src/explain";
 import type { Finish } from "../src/protocol.gen";
-import { providerOf } from "../src/providers";
-import { type Call, run } from "../src/runner";
+import type { Place } from "../src/upstream/explain";
+import { providerOf } from "../src/upstream/providers";
+import { type Call, run } from "../src/upstream/runner";
 import { chunk, event, stream, UpstreamDouble } from "./kit/upstream";
 
 const NODE: Place = { kind: "node", https: false };

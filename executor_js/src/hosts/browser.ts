@@ -1,13 +1,13 @@
 /** The executor in a browser's worker, shared or dedicated: vault in IndexedDB, server at the worker's own origin. */
 
+import type { ServedHost } from "../client/ports";
 import { systemClock } from "../clock";
-import { aesSealer, makeWrappingKey, type Sealer } from "../sealer";
-import { socketIo } from "../socketio";
-import { Vault } from "../vault";
-import { indexedDbStore, memoryStore, type VaultStore } from "../vault-store";
+import { socketIo } from "../link/socketio";
+import { browserName, channelName, lockName, type ReadName, readWorkerName, vaultName } from "../names";
+import { aesSealer, makeWrappingKey, type Sealer } from "../vault/sealer";
+import { indexedDbStore, memoryStore, type VaultStore } from "../vault/store";
+import { Vault } from "../vault/vault";
 import { Host } from "./host";
-import { browserName, channelName, lockName, type ReadName, readWorkerName, vaultName } from "./names";
-import type { ServedHost } from "./ports";
 
 /** Makes the host of the user that the worker's name tells. */
 export async function openBrowserHost(name: string): Promise<ServedHost> {

@@ -1,9 +1,9 @@
 /** The executor without a browser: keys from the environment, identity from its caller. */
 
 import { systemClock } from "../clock";
-import { socketIo } from "../socketio";
-import { type Identity, Vault } from "../vault";
-import { memoryStore } from "../vault-store";
+import { socketIo } from "../link/socketio";
+import { memoryStore } from "../vault/store";
+import { type Identity, Vault } from "../vault/vault";
 import { connectionsFrom, type Environment } from "./environment";
 import { Host } from "./host";
 

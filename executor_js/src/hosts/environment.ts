@@ -1,7 +1,7 @@
 /** Connections from environment variables, for executors without a page: `OPENAI_API_KEY`, `OLLAMA_HOST` and their like. */
 
 import { CATALOG, type Provider } from "../catalog.gen";
-import type { ConnectionDraft } from "../client";
+import type { ConnectionDraft } from "../client/contract";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

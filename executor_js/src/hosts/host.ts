@@ -1,21 +1,19 @@
 /** Puts an executor together with its vault and its upstreams: what all hosts have in common. */
 
 import type { Job } from "../attempt";
-import { choose } from "../choice";
-import type { ConnectionDraft, ConnectionState, HostState, TestResult } from "../client";
+import type { ConnectionDraft, ConnectionState, HostState, TestResult } from "../client/contract";
 import type { Cancel, Clock } from "../clock";
 import { Executor } from "../executor";
 import { failureOf } from "../failures";
-import { guarded } from "../guard";
-import { randomId } from "../ids";
-import { isStale, listed, listModels, notListed, whoIs } from "../listing";
+import { cleaner, guarded } from "../link/redaction";
+import type { Connect } from "../link/transport";
+import { randomId } from "../names";
 import type { CompletionRequest, Connection } from "../protocol.gen";
-import { dialectOf } from "../providers";
-import type { ConnectionRecord } from "../record";
-import { cleaner } from "../redaction";
-import { run, type Upstream } from "../runner";
-import type { Connect } from "../transport";
-import type { Vault } from "../vault";
+import { dialectOf } from "../upstream/providers";
+import { run, type Upstream } from "../upstream/runner";
+import { type ConnectionRecord, choose } from "../vault/connection";
+import { isStale, listed, listModels, notListed, whoIs } from "../vault/listing";
+import type { Vault } from "../vault/vault";
 
 export interface HostOptions {
   readonly vault: Vault;

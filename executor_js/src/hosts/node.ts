@@ -6,7 +6,7 @@ import { homedir, hostname } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { failureOf } from "../failures";
-import type { Identity } from "../vault";
+import type { Identity } from "../vault/vault";
 import { openCompanion } from "./companion";
 import type { Host } from "./host";
 

@@ -1,7 +1,7 @@
 /** The SharedWorker: one executor for all tabs, which outlives the tab that started it. */
 
+import { serve } from "../client/ports";
 import { openBrowserHost } from "./browser";
-import { serve } from "./ports";
 
 const scope = self as unknown as SharedWorkerGlobalScope;
 const host = openBrowserHost(scope.name);

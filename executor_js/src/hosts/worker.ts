@@ -1,7 +1,7 @@
 /** The dedicated worker, where a browser has no SharedWorker: one executor for one tab, elected by the lock. */
 
+import { serve } from "../client/ports";
 import { openBrowserHost } from "./browser";
-import { serve } from "./ports";
 
 const scope = self as unknown as DedicatedWorkerGlobalScope;
 

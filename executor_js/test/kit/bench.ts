@@ -3,7 +3,7 @@
 import { expect } from "vitest";
 import type { Job } from "../../src/attempt";
 import { Executor } from "../../src/executor";
-import type { MemoryLink } from "../../src/memory";
+import type { MemoryLink } from "../../src/link/memory";
 import type { Connection, Finish } from "../../src/protocol.gen";
 import { FakeClock } from "./clock";
 import { memoryServer, type ServerDouble } from "./server";

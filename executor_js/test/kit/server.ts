@@ -1,7 +1,7 @@
 /** A small server that follows the protocol for executors: fences, deduplicates, refuses gaps, gives verdicts. */
 
 import { failure } from "../../src/failures";
-import { MemoryLink } from "../../src/memory";
+import { MemoryLink } from "../../src/link/memory";
 import type {
   Answer,
   CompletionRequest,

@@ -1,8 +1,8 @@
 /** Watches the data of a stream for how it ends (E7). */
 
+import { failure } from "../failures";
+import type { Failure, Finish } from "../protocol.gen";
 import { explainError, parseJson, type Who } from "./explain";
-import { failure } from "./failures";
-import type { Failure, Finish } from "./protocol.gen";
 
 const REASONS: Readonly<Record<string, Finish["reason"]>> = {
   stop: "stop",

@@ -1,10 +1,10 @@
 /** Says in plain words what went wrong upstream, and what to do next; never where upstream is, or with which key. */
 
+import type { Provider } from "../catalog.gen";
+import type { ErrorCode } from "../errors.gen";
+import { failure } from "../failures";
+import type { Failure } from "../protocol.gen";
 import { isLoopback } from "./base-url";
-import type { Provider } from "./catalog.gen";
-import type { ErrorCode } from "./errors.gen";
-import { failure } from "./failures";
-import type { Failure } from "./protocol.gen";
 
 /** Whom the sentence is about. */
 export interface Who {
@@ -44,11 +44,19 @@ function byStatus(status: number, code: string, message: string, who: Who): Fail
   return failure(kind, `${sentence(kind, status, who)}${said}`);
 }
 
+/** What providers call the failures that have a code of their own here. */
+const KNOWN_CODES: ReadonlyMap<string, ErrorCode> = new Map([
+  ["invalid_api_key", "upstream_unauthorized"],
+  ["model_not_found", "upstream_model_not_found"],
+  ["rate_limit_exceeded", "upstream_rate_limited"],
+]);
+
 function kindOf(status: number, code: string, message: string): ErrorCode {
-  if (status === 401 || status === 403 || code === "invalid_api_key") return "upstream_unauthorized";
-  if (code === "model_not_found" || (status === 404 && /model/i.test(message)))
-    return "upstream_model_not_found";
-  if (status === 402 || status === 429 || code === "rate_limit_exceeded") return "upstream_rate_limited";
+  if (status === 401 || status === 403) return "upstream_unauthorized";
+  const known = KNOWN_CODES.get(code);
+  if (known) return known;
+  if (status === 404 && /model/i.test(message)) return "upstream_model_not_found";
+  if (status === 402 || status === 429) return "upstream_rate_limited";
   return "upstream_error";
 }
 

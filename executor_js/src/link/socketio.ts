@@ -1,9 +1,9 @@
 /** The transport over Socket.IO: the only file that knows socket.io-client (C1 to C3, C6). */
 
 import { io, type Socket } from "socket.io-client";
-import { ERRORS, type ErrorCode } from "./errors.gen";
-import { failure } from "./failures";
-import type { Failure, ServerMessage } from "./protocol.gen";
+import { ERRORS, type ErrorCode } from "../errors.gen";
+import { failure } from "../failures";
+import type { Failure, ServerMessage } from "../protocol.gen";
 import type { Connect, Handlers, Transport } from "./transport";
 
 export const PROTOCOL = 1;

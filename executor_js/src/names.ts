@@ -1,4 +1,4 @@
-/** The names that a page and its workers agree on. */
+/** Names that a page and its workers agree on, and random ids. */
 
 /** The worker's name: the page's build is appended, so that two builds never share a worker. */
 export const workerName = (userId: number): string => `keyside-${userId}`;
@@ -45,4 +45,10 @@ export function browserName(userAgent: string): string {
   const first = (table: readonly (readonly [RegExp, string])[]) =>
     table.find(([pattern]) => pattern.test(userAgent))?.[1];
   return [first(BROWSERS) ?? "Browser", first(SYSTEMS)].filter(Boolean).join(" on ");
+}
+
+/** A random id in hexadecimal, two characters for each byte. Plain http has no `crypto.randomUUID`. */
+export function randomId(bytes = 16): string {
+  const values = crypto.getRandomValues(new Uint8Array(bytes));
+  return Array.from(values, (value) => value.toString(16).padStart(2, "0")).join("");
 }

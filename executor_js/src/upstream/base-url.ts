@@ -1,6 +1,6 @@
 /** Base URLs as people type them, and what can be known from one. */
 
-import { fail } from "./failures";
+import { fail } from "../failures";
 
 /** Without query, fragment and slash at the end. Throws a `FailureError` that says what is wrong. */
 export function normalizeBaseUrl(text: string): string {

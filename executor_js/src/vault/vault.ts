@@ -5,16 +5,15 @@
  * (plain http), kept in memory alone. Whoever asks for one names the address that it would be sent to.
  */
 
-import { originOf } from "./base-url";
-import type { ConnectionDraft } from "./client";
-import { hasMoved, readKey, recordFrom } from "./draft";
-import { FailureError, fail, failure } from "./failures";
-import { randomId } from "./ids";
-import type { Failure } from "./protocol.gen";
-import { providerOf } from "./providers";
-import type { ConnectionRecord, Listing } from "./record";
+import type { ConnectionDraft } from "../client/contract";
+import { FailureError, fail, failure } from "../failures";
+import { randomId } from "../names";
+import type { Failure } from "../protocol.gen";
+import { originOf } from "../upstream/base-url";
+import { providerOf } from "../upstream/providers";
+import { type ConnectionRecord, hasMoved, type Listing, readKey, recordFrom } from "./connection";
 import type { Sealed, Sealer } from "./sealer";
-import type { VaultStore } from "./vault-store";
+import type { VaultStore } from "./store";
 
 /** Who this executor is to the server; made once for each user and browser profile. */
 export interface Identity {

@@ -1,13 +1,13 @@
 /** Lists the models of a connection, and knows when to do so again. */
 
-import { texts, whole } from "./body";
-import type { Target } from "./dialects/dialect";
-import { parseJson } from "./explain";
-import { FailureError, fail, failure } from "./failures";
-import type { Failure, Model } from "./protocol.gen";
-import { dialectOf, modelNamed, providerOf } from "./providers";
-import type { ConnectionRecord, Listing } from "./record";
-import { ask, type Upstream } from "./runner";
+import type { Target } from "../dialects/dialect";
+import { FailureError, fail, failure } from "../failures";
+import type { Failure, Model } from "../protocol.gen";
+import { texts, whole } from "../upstream/body";
+import { parseJson } from "../upstream/explain";
+import { dialectOf, modelNamed, providerOf } from "../upstream/providers";
+import { ask, type Upstream } from "../upstream/runner";
+import type { ConnectionRecord, Listing } from "./connection";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

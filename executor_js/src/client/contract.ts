@@ -1,6 +1,6 @@
 /** What a page says to its executor, and what it is told: the contract between the page and the worker hosts. */
 
-import type { Failure, Model } from "./protocol.gen";
+import type { Failure, Model } from "../protocol.gen";
 
 /** A connection as a page sees it: never its key. */
 export interface ConnectionState {

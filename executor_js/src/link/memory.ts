@@ -1,6 +1,6 @@
 /** A transport without a network: two ends in one process, joined by JSON as on the wire. */
 
-import type { Failure, ServerMessage } from "./protocol.gen";
+import type { Failure, ServerMessage } from "../protocol.gen";
 import type { Connect, Handlers } from "./transport";
 
 export type Serve = (event: string, payload: unknown, answer: (ack: unknown) => void) => void;

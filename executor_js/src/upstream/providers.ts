@@ -1,9 +1,9 @@
 /** The providers of the catalog, and the dialect of each. */
 
-import { CATALOG, type Provider } from "./catalog.gen";
-import type { Dialect } from "./dialects/dialect";
-import { openai } from "./dialects/openai";
-import type { Model } from "./protocol.gen";
+import { CATALOG, type Provider } from "../catalog.gen";
+import type { Dialect } from "../dialects/dialect";
+import { openai } from "../dialects/openai";
+import type { Model } from "../protocol.gen";
 
 const DIALECTS: Readonly<Record<Provider["dialect"], Dialect>> = { openai };
 

@@ -1,9 +1,9 @@
 /** What goes through a port between a page and its worker: questions, answers, and the state after each change. */
 
-import type { ConnectionDraft, ConnectionState, HostState, TestResult } from "../client";
 import { failureOf } from "../failures";
+import type { Host } from "../hosts/host";
 import type { Failure } from "../protocol.gen";
-import type { Host } from "./host";
+import type { ConnectionDraft, ConnectionState, HostState, TestResult } from "./contract";
 
 /**
  * What a page asks for. `hello` comes first: it starts the executor, if it does not run, and asks for the state. It

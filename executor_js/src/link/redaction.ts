@@ -1,13 +1,15 @@
-/** Makes what is about to leave safe to send: no secret in it, and no half of a character (E13). */
+/** Cleans whatever leaves the executor: it replaces secrets, and halves of characters that cannot be stored (E13). */
+
+import type { Connect } from "./transport";
 
 const REDACTED = "[redacted]";
 
-/** Shorter strings cannot be secrets, but are words: a local server's key `none` must not blank that word in answers. */
+/** Shorter strings stay, because they may be words: a local server's key `none` must not remove that word from answers. */
 const SHORTEST_SECRET = 8;
 
 export type Clean = <T>(value: T) => T;
 
-/** `secrets` is asked each time; it returns the same array until they change. */
+/** `secrets` is called for each string. It returns the same array until the secrets change. */
 export function cleaner(secrets: () => readonly string[]): Clean {
   let known: readonly string[] | null = null;
   let pattern: RegExp | null = null;
@@ -20,6 +22,23 @@ export function cleaner(secrets: () => readonly string[]): Clean {
     return wellFormed(pattern ? text.replace(pattern, REDACTED) : text);
   };
   return (value) => mapStrings(value, cleanText);
+}
+
+/** Wraps a transport so that all that an executor sends or answers is cleaned. It has no other way to the server. */
+export function guarded(connect: Connect, clean: Clean): Connect {
+  return (handlers) => {
+    const transport = connect({
+      opened: () => handlers.opened(),
+      closed: () => handlers.closed(),
+      refused: (error) => handlers.refused(error),
+      received: (message, answer) => handlers.received(message, (value) => answer(clean(value))),
+    });
+    return {
+      open: () => transport.open(),
+      close: () => transport.close(),
+      emit: (event, payload, answered) => transport.emit(event, clean(payload), answered),
+    };
+  };
 }
 
 function patternOf(secrets: readonly string[]): RegExp | null {

@@ -1,13 +1,13 @@
 /** Runs one upstream call: connection, dialect, fetch, and the answer's lines in the OpenAI chunk dialect. */
 
 import { createParser, type EventSourceParser } from "eventsource-parser";
+import type { Dialect, Json, Target, UpstreamRequest } from "../dialects/dialect";
+import { FailureError, fail } from "../failures";
+import { MAX_LINE } from "../limits";
+import type { Finish } from "../protocol.gen";
 import { beginning, texts, whole } from "./body";
-import type { Dialect, Json, Target, UpstreamRequest } from "./dialects/dialect";
 import { Ending } from "./ending";
 import { explainError, explainStatus, explainUnreachable, type Place, parseJson, type Who } from "./explain";
-import { FailureError, fail } from "./failures";
-import { MAX_LINE } from "./limits";
-import type { Finish } from "./protocol.gen";
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 

@@ -1,5 +1,7 @@
 /** The page's end: opens the worker in which the executor lives, and asks it. */
 
+import { randomId, workerName } from "../names";
+import type { Failure } from "../protocol.gen";
 import type {
   ConnectionDraft,
   ConnectionState,
@@ -8,11 +10,8 @@ import type {
   OpenExecutor,
   TestResult,
   WorkerFactories,
-} from "./client";
-import { workerName } from "./hosts/names";
-import type { Answers, Ask, Port, Said } from "./hosts/ports";
-import { randomId } from "./ids";
-import type { Failure } from "./protocol.gen";
+} from "./contract";
+import type { Answers, Ask, Port, Said } from "./ports";
 
 export const openExecutor: OpenExecutor = ({ userId, workers }) => {
   const { kind, port, terminate } = openWorker(workers, workerName(userId));

@@ -6,7 +6,7 @@
 
 import { Attempt, type Job } from "./attempt";
 import type { Cancel, Clock } from "./clock";
-import { failure, failureOf } from "./failures";
+import { failure, failureOf, isFinalRefusal } from "./failures";
 import { backoff, patience } from "./limits";
 import { type Connect, readReadyAck, type Transport } from "./link/transport";
 import type {
@@ -49,6 +49,9 @@ export class Executor {
   private announcement = 0;
   private announceTries = 0;
   private cancelAnnounce: Cancel = () => {};
+  /** Refusals in a row at connect. */
+  private refusals = 0;
+  private cancelReconnect: Cancel = () => {};
   private readonly whenOver = new Set<() => void>();
 
   constructor(options: ExecutorOptions) {
@@ -56,7 +59,7 @@ export class Executor {
     this.transport = options.connect({
       opened: () => this.opened(),
       closed: () => this.lost("offline", null),
-      refused: (error) => this.lost("refused", error),
+      refused: (error) => this.refused(error),
       received: (message, answer) => this.received(message, answer),
     });
   }
@@ -65,7 +68,7 @@ export class Executor {
     return this.currentStatus;
   }
 
-  /** Why the server does not want this executor. */
+  /** Why the server refuses this executor, for good or for the moment. */
   get error(): Failure | null {
     return this.currentError;
   }
@@ -80,6 +83,7 @@ export class Executor {
     if (this.closing && this.connected) this.announce();
     this.closing = false;
     if (this.connected || this.currentStatus === "connecting" || this.currentStatus === "replaced") return;
+    this.cancelReconnect();
     this.become("connecting", null);
     this.transport.open();
   }
@@ -128,9 +132,21 @@ export class Executor {
 
   private opened(): void {
     this.connected = true;
+    this.refusals = 0;
     this.announceTries = 0;
     this.become("connecting", null);
     this.announce();
+  }
+
+  /** Refused at connect (C2). Only some reasons are final; with any other the executor tries again, for ever. */
+  private refused(error: Failure): void {
+    if (isFinalRefusal(error)) {
+      this.lost("refused", error);
+    } else {
+      this.lost("offline", error);
+      this.cancelReconnect = this.options.clock.after(backoff(this.refusals), () => this.transport.open());
+      this.refusals += 1;
+    }
   }
 
   private announceAgain(): void {
@@ -158,8 +174,12 @@ export class Executor {
   }
 
   private notAnnounced(error: Failure): void {
-    if (error.retryable) this.announceIn(backoff(this.announceTries));
-    else this.leave("refused", error);
+    if (isFinalRefusal(error)) {
+      this.leave("refused", error);
+    } else {
+      this.become("connecting", error);
+      this.announceIn(backoff(this.announceTries));
+    }
   }
 
   private announceIn(milliseconds: number): void {
@@ -245,6 +265,7 @@ export class Executor {
     this.connected = false;
     this.announcement += 1;
     this.cancelAnnounce();
+    this.cancelReconnect();
     for (const attempt of this.attempts) attempt.pause();
     this.become(status, error);
   }

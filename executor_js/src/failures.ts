@@ -24,6 +24,18 @@ export function fail(code: ErrorCode, message?: string): never {
   throw new FailureError(failure(code, message));
 }
 
+/** A server that refuses a client with one of these does not take it later either. */
+const FINAL_REFUSALS: ReadonlySet<string> = new Set<ErrorCode>([
+  "unauthorized",
+  "forbidden",
+  "bad_origin",
+  "protocol_unsupported",
+  "executor_taken",
+]);
+
+/** Whether a refused client should stay away. Any other refusal, also one of an unknown code, may pass. */
+export const isFinalRefusal = ({ code }: Failure): boolean => FINAL_REFUSALS.has(code);
+
 /** Whatever was thrown, as a failure. */
 export function failureOf(error: unknown, otherwise: ErrorCode): Failure {
   if (error instanceof FailureError) return error.failure;

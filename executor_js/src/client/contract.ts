@@ -33,8 +33,9 @@ export type TestResult =
 export interface HostState {
   readonly executorId: string;
   readonly name: string;
-  /** `ready`: connected and announced. `replaced`: a newer instance took over. `refused`: see `error`. */
+  /** `ready`: connected and announced. `replaced`: a newer instance took over. `refused`: it stays away. */
   readonly status: "connecting" | "ready" | "offline" | "replaced" | "refused";
+  /** Why the server refuses this executor, for good or for the moment. */
   readonly error: Failure | null;
   /** Where keys live: encrypted in this browser, or in memory only because the origin is not secure. */
   readonly vault: "stored" | "memory";

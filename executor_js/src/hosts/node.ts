@@ -97,16 +97,19 @@ function sayWhenReady(host: Host): void {
   look();
 }
 
-/** Once for each time that the server cannot be reached. */
+/** Says that the server cannot be reached, or why it takes nobody for the moment. Each reason is said once. */
 function sayWhenAway(host: Host, url: string): void {
   let tried = false;
-  let away = false;
+  let said: string | null = null;
   host.subscribe(() => {
-    const { status } = host.state();
+    const { status, error } = host.state();
     tried ||= status === "connecting";
-    if (status === "offline" && tried && !away && !leaving)
-      process.stderr.write(`Waiting for the server at ${url}\n`);
-    if (status !== "connecting") away = tried && status === "offline";
+    if (status === "ready") said = null;
+    const away = status === "offline" || (status === "connecting" && error !== null);
+    if (!away || !tried || leaving) return;
+    const why = error ? `. It says: ${error.message}` : "";
+    if (said !== why) process.stderr.write(`Waiting for the server at ${url}${why}\n`);
+    said = why;
   });
 }
 

@@ -10,6 +10,8 @@ export class MemoryLink {
   /** Everything that the client sent, as text. */
   readonly bytes: string[] = [];
   connected = false;
+  /** While it is set, whoever connects is refused with it. */
+  refusal: Failure | null = null;
   private readonly serve: Serve;
   private handlers: Handlers | null = null;
   private wanted = false;
@@ -36,8 +38,11 @@ export class MemoryLink {
   /** The connection comes back, if the client still wants it. */
   restore(): void {
     if (this.connected || !this.wanted) return;
-    this.connected = true;
-    this.handlers?.opened();
+    if (this.refusal) this.refuse(this.refusal);
+    else {
+      this.connected = true;
+      this.handlers?.opened();
+    }
   }
 
   cut(): void {

@@ -99,9 +99,11 @@ class SocketTransport implements Transport {
   }
 }
 
-/** The server refuses with an error's code as the message, or with the whole failure as its data. */
-function refusalOf(error: Error & { data?: { message?: unknown } }): Failure {
-  const code = error.message in ERRORS ? (error.message as ErrorCode) : "unauthorized";
-  const said = error.data?.message;
-  return failure(code, typeof said === "string" && said !== code ? said : undefined);
+/** The server refuses with an error's code as the message. Something in between may refuse with any other text. */
+function refusalOf({ message, data }: Error & { data?: { message?: unknown } }): Failure {
+  const explained = typeof data?.message === "string" ? data.message : undefined;
+  if (isCode(message)) return failure(message, explained === message ? undefined : explained);
+  return failure("internal", explained ?? `The server refused the connection. It said: ${message}`);
 }
+
+const isCode = (text: string): text is ErrorCode => Object.hasOwn(ERRORS, text);

@@ -10,6 +10,7 @@ export { Executor, type ExecutorOptions, type ExecutorStatus } from "./executor"
 export { FailureError, failure } from "./failures";
 export { MemoryLink, type Serve } from "./link/memory";
 export { cleaner, guarded } from "./link/redaction";
+export { type SocketOptions, socketIo } from "./link/socketio";
 export type { Connect, Handlers, Transport } from "./link/transport";
 export type * from "./protocol.gen";
 export { type Call, type Fetch, run, type Upstream } from "./upstream/runner";

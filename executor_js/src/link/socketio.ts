@@ -1,4 +1,4 @@
-/** The transport over Socket.IO: the only file that knows socket.io-client (C1 to C3, C6). */
+/** The connection to a server over Socket.IO. No other file imports socket.io-client (C1 to C3, C6). */
 
 import { io, type Socket } from "socket.io-client";
 import { ERRORS, type ErrorCode } from "../errors.gen";
@@ -6,18 +6,18 @@ import { failure } from "../failures";
 import type { Failure, ServerMessage } from "../protocol.gen";
 import type { Connect, Handlers, Transport } from "./transport";
 
-export const PROTOCOL = 1;
+const PROTOCOL = 1;
 
-/** An acknowledgement that is so late is void; socket.io then forgets the callback. */
+/** An acknowledgement that comes later than this is void: socket.io then forgets the callback. In milliseconds. */
 const FORGET_ACK = 120_000;
 
-/** After the server itself has ended the connection, socket.io leaves the next try to us. */
+/** socket.io does not reconnect after the server itself has ended the connection, so this module does. In milliseconds. */
 const RETURN_AFTER = 1_000;
 
 export interface SocketOptions {
   /** The server's origin. */
   readonly url: string;
-  /** An API token; browsers come with their session's cookie. */
+  /** An API token. A browser needs none: its session's cookie says who it is. */
   readonly token?: string | undefined;
   readonly client: { readonly name: string; readonly version: string };
 }
@@ -58,7 +58,7 @@ class SocketTransport implements Transport {
   }
 
   emit(event: string, payload: unknown, answered: (ack: unknown) => void): void {
-    // socket.io would keep it, and send it before anything else on the next connection.
+    // Without a connection socket.io would keep the event, and send it first on the next connection.
     if (!this.socket.connected) return;
     this.socket.timeout(FORGET_ACK).emit(event, payload, (error: Error | null, ack: unknown) => {
       if (!error) answered(ack);
@@ -85,14 +85,14 @@ class SocketTransport implements Transport {
     if (this.wanted) this.connect();
   }
 
-  /** While socket.io is at it, it must not be told so again: it would greet twice, and be sent away for good. */
+  /** socket.io must not be told to connect while it does: it would send its greeting twice, which the server refuses. */
   private connect(): void {
     if (!this.socket.active) this.socket.connect();
   }
 
   private failed(error: Error): void {
     if (!this.wanted) return;
-    // `active`: the network failed, and socket.io tries again. Otherwise the server has refused.
+    // `active` means that the network failed and socket.io tries again. Otherwise the server has refused.
     this.wanted = this.socket.active;
     if (this.wanted) this.handlers.closed();
     else this.handlers.refused(refusalOf(error));

@@ -62,7 +62,17 @@ class FakeHost implements ServedHost {
     this.asked.push("stop");
   }
   private shown(label: string): ConnectionState {
-    return { id: "c", provider: "custom", label, baseUrl: "", hasKey: false, models: [], error: null };
+    return {
+      id: "c",
+      provider: "custom",
+      label,
+      baseUrl: "",
+      hasKey: false,
+      models: [],
+      error: null,
+      firstLineTimeout: null,
+      idleTimeout: null,
+    };
   }
 }
 

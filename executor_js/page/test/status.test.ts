@@ -28,6 +28,8 @@ const host: HostState = {
         output: null,
       })),
       error: null,
+      firstLineTimeout: null,
+      idleTimeout: null,
     },
   ],
 };

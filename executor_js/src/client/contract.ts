@@ -12,6 +12,10 @@ export interface ConnectionState {
   readonly models: readonly Model[];
   /** Why its models could not be listed the last time. */
   readonly error: Failure | null;
+  /** How long its upstream may take for the first word, in seconds; null means the server's default. */
+  readonly firstLineTimeout: number | null;
+  /** How long its upstream may be silent in mid-answer, in seconds; null means the server's default. */
+  readonly idleTimeout: number | null;
 }
 
 /** What a person typed into the connection form. Without `id` a new connection is made. */
@@ -24,6 +28,9 @@ export interface ConnectionDraft {
   readonly key?: string;
   /** Models to offer when the server cannot list its own. */
   readonly models?: readonly string[];
+  /** In seconds. `undefined` keeps what is stored; null leaves it to the server. */
+  readonly firstLineTimeout?: number | null;
+  readonly idleTimeout?: number | null;
 }
 
 export type TestResult =

@@ -6,6 +6,7 @@ import { memoryStore } from "../vault/store";
 import { type Identity, Vault } from "../vault/vault";
 import { connectionsFrom, type Environment } from "./environment";
 import { Host } from "./host";
+import { nodeFetch } from "./node-fetch";
 
 export interface CompanionOptions {
   /** The server's origin. */
@@ -30,6 +31,6 @@ export async function openCompanion(options: CompanionOptions): Promise<Host> {
       client: { name: "keyside-companion", version: options.version },
     }),
     clock: systemClock,
-    upstream: { fetch: (url, init) => fetch(url, init), place: { kind: "node", https: false } },
+    upstream: { fetch: nodeFetch, place: { kind: "node", https: false } },
   });
 }

@@ -19,7 +19,7 @@ export interface HostOptions {
   readonly vault: Vault;
   readonly connect: Connect;
   readonly clock: Clock;
-  readonly upstream: Upstream;
+  readonly upstream: Omit<Upstream, "clock">;
   readonly maxRuns?: number;
 }
 
@@ -53,7 +53,7 @@ export class Host {
     const { vault, connect, clock, upstream } = options;
     this.vault = vault;
     this.clock = clock;
-    this.upstream = upstream;
+    this.upstream = { ...upstream, clock };
     this.clean = cleaner(() => vault.secrets);
     this.executor = new Executor({
       connect: guarded(connect, this.clean),
@@ -209,6 +209,8 @@ export class Host {
       who: whoIs(record, key !== null, model),
       model,
       formData: request.form_data,
+      // A server that does not know the limits sends none.
+      limits: { firstLine: request.first_line_timeout ?? null, idle: request.idle_timeout ?? null },
     };
     return (write, signal) => run(call, this.upstream, write, signal);
   }
@@ -221,15 +223,24 @@ export class Host {
       label,
       models: [...models],
       error: this.errorOf(record),
-      first_line_timeout: null,
-      idle_timeout: null,
+      first_line_timeout: record.firstLineTimeout ?? null,
+      idle_timeout: record.idleTimeout ?? null,
     };
   }
 
   private shown(record: ConnectionRecord): ConnectionState {
     const { id, provider, label, baseUrl, models } = record;
-    const hasKey = this.vault.hasKey(record);
-    return { id, provider, label, baseUrl, hasKey, models, error: this.errorOf(record) };
+    return {
+      id,
+      provider,
+      label,
+      baseUrl,
+      hasKey: this.vault.hasKey(record),
+      models,
+      error: this.errorOf(record),
+      firstLineTimeout: record.firstLineTimeout ?? null,
+      idleTimeout: record.idleTimeout ?? null,
+    };
   }
 
   private errorOf(record: ConnectionRecord) {

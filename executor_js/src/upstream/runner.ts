@@ -1,13 +1,15 @@
-/** Runs one upstream call: connection, dialect, fetch, and the answer's lines in the OpenAI chunk dialect. */
+/** Runs one upstream call: it fetches, and writes the answer's lines in the dialect of OpenAI's chunks. */
 
 import { createParser, type EventSourceParser } from "eventsource-parser";
+import type { Clock } from "../clock";
 import type { Dialect, Json, Target, UpstreamRequest } from "../dialects/dialect";
 import { FailureError, fail } from "../failures";
 import { MAX_LINE } from "../limits";
 import type { Finish } from "../protocol.gen";
-import { beginning, texts, whole } from "./body";
+import { beginning, type ReadWatch, texts, whole } from "./body";
 import { Ending } from "./ending";
 import { explainError, explainStatus, explainUnreachable, type Place, parseJson, type Who } from "./explain";
+import { limitsOfWhole, type SilenceLimits, SilenceWatch } from "./silence";
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
@@ -15,6 +17,7 @@ export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 export interface Upstream {
   readonly fetch: Fetch;
   readonly place: Place;
+  readonly clock: Clock;
 }
 
 export interface Call {
@@ -23,6 +26,7 @@ export interface Call {
   readonly who: Who;
   readonly model: string;
   readonly formData: Json;
+  readonly limits: SilenceLimits;
 }
 
 export type Write = (line: string) => Promise<void>;
@@ -39,17 +43,29 @@ export async function run(
   write: Write,
   signal: AbortSignal,
 ): Promise<Finish> {
+  const silence = new SilenceWatch(limitsOf(call), call.who.label, upstream.clock);
   try {
     const request = call.dialect.chat(call.target, call.model, call.formData);
-    const response = await ask(request, call.who, upstream, signal);
-    const finish = await relay(response, call, write);
+    const either = AbortSignal.any([signal, silence.signal]);
+    const response = await ask(request, call.who, upstream, either, silence);
+    const finish = await relay(response, call, write, silence).catch((error: unknown) => {
+      // Why the answer broke off says more than what is wrong with the part that came.
+      throw silence.error ?? error;
+    });
+    if (silence.error && finish.reason === "truncated") throw silence.error;
     return signal.aborted ? ABORTED : finish;
   } catch (error) {
     if (signal.aborted) return ABORTED;
-    if (error instanceof FailureError) return { reason: "error", error: error.failure };
+    const known = error instanceof FailureError ? error : silence.error;
+    if (known) return { reason: "error", error: known.failure };
     throw error;
+  } finally {
+    silence.stop();
   }
 }
+
+const limitsOf = ({ formData, limits }: Call): SilenceLimits =>
+  formData.stream === true ? limits : limitsOfWhole(limits);
 
 /** The answer, if it is 2xx; otherwise throws a `FailureError` with a sentence for people. */
 export async function ask(
@@ -57,6 +73,7 @@ export async function ask(
   who: Who,
   { fetch, place }: Upstream,
   signal: AbortSignal,
+  watch?: ReadWatch,
 ): Promise<Response> {
   const init: RequestInit = { ...OPTIONS, method, headers, body: body ?? null, signal };
   const response = await fetch(url, init).catch((error: unknown) => {
@@ -70,16 +87,16 @@ export async function ask(
     );
   }
   if (response.ok) return response;
-  const text = response.body ? await whole(texts(response.body), MOST_ERROR_TEXT) : "";
+  const text = response.body ? await whole(texts(response.body, watch), MOST_ERROR_TEXT) : "";
   throw new FailureError(explainStatus(response.status, text, who));
 }
 
 /** No cookie, no referrer, and no redirect: that could carry the key to a host that it is not pinned to. */
 const OPTIONS: RequestInit = { credentials: "omit", referrerPolicy: "no-referrer", redirect: "manual" };
 
-async function relay(response: Response, call: Call, write: Write): Promise<Finish> {
+async function relay(response: Response, call: Call, write: Write, watch: ReadWatch): Promise<Finish> {
   if (!response.body) fail("upstream_not_a_stream");
-  const text = texts(response.body);
+  const text = texts(response.body, watch);
   try {
     const head = await beginning(text);
     const first = head.trimStart().charAt(0);

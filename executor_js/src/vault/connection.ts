@@ -22,6 +22,9 @@ export interface ConnectionRecord {
   readonly error: Failure | null;
   /** When its models were listed the last time, successfully or not; 0 means never. */
   readonly listedAt: number;
+  /** The user's limits for the upstream's silence, in seconds. Records of earlier versions have none. */
+  readonly firstLineTimeout?: number | null;
+  readonly idleTimeout?: number | null;
 }
 
 /** What listing the models of a connection found. */
@@ -29,6 +32,7 @@ export type Listing = Pick<ConnectionRecord, "models" | "error" | "listedAt">;
 
 const LONGEST_PROVIDER = 60;
 const LONGEST_LABEL = 200;
+const LONGEST_WAIT = 86_400;
 
 /**
  * Makes the record that a draft describes. `before` is the record that the draft changes; `fresh` gives the id and
@@ -53,7 +57,20 @@ export function recordFrom(
     models: before && !hasMoved(before, baseUrl) ? before.models : [],
     error: null,
     listedAt: 0,
+    firstLineTimeout: limitFrom(draft.firstLineTimeout, before?.firstLineTimeout, "Wait for the first word"),
+    idleTimeout: limitFrom(draft.idleTimeout, before?.idleTimeout, "Wait in mid-answer"),
   };
+}
+
+/** A limit in seconds, or null. `field` is what the form calls it. */
+function limitFrom(
+  typed: number | null | undefined,
+  before: number | null | undefined,
+  field: string,
+): number | null {
+  const seconds = typed === undefined ? (before ?? null) : typed;
+  if (seconds === null || (seconds >= 1 && seconds <= LONGEST_WAIT)) return seconds;
+  return fail("bad_request", `${field}: enter 1 to ${LONGEST_WAIT} seconds, or leave it empty.`);
 }
 
 /** Whether the connection has gone to another host, where neither its key nor its models belong. */

@@ -53,7 +53,13 @@ export class ServerDouble {
 
   offer(
     runId: string,
-    more: { attempt?: number; model?: Partial<ModelRef>; formData?: object } = {},
+    more: {
+      attempt?: number;
+      model?: Partial<ModelRef>;
+      formData?: object;
+      firstLineTimeout?: number;
+      idleTimeout?: number;
+    } = {},
   ): ServedRun {
     const attempt = more.attempt ?? 1;
     const request: CompletionRequest = {
@@ -65,8 +71,8 @@ export class ServerDouble {
       message_id: `message-${runId}`,
       model: { id: "model", provider: null, connection_id: null, ...more.model },
       form_data: { model: "model", messages: [], stream: true, ...more.formData },
-      first_line_timeout: null,
-      idle_timeout: null,
+      first_line_timeout: more.firstLineTimeout ?? null,
+      idle_timeout: more.idleTimeout ?? null,
     };
     const run: ServedRun = { request, state: "offered", lines: [], finish: null, frames: [] };
     this.runs.set(request.channel, run);

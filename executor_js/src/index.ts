@@ -1,4 +1,4 @@
-/** What an embedder needs: the page's client, and the parts to build an executor of one's own. */
+/** Everything that the page and other embedders may import: the page's client, and the parts of an executor. */
 
 export type { Job } from "./attempt";
 export { CATALOG, type Provider } from "./catalog.gen";

@@ -1,4 +1,4 @@
-/** The viewer's own connection: asks for chats, hands on what comes, and never runs a model. */
+/** The viewer's connection: it opens chats and passes events on. It runs no models. */
 
 import {
   type Answer,

@@ -1,8 +1,10 @@
-/** What a page says to its executor, and what it is told: the contract between the page and the worker hosts. */
+/**
+ * The contract between a page and its worker: what the page can ask of its executor, and the state that it is shown.
+ */
 
 import type { Failure, Model } from "../protocol.gen";
 
-/** A connection as a page sees it: never its key. */
+/** A connection as a page sees it. Its key is not in it. */
 export interface ConnectionState {
   readonly id: string;
   readonly provider: string;
@@ -10,7 +12,7 @@ export interface ConnectionState {
   readonly baseUrl: string;
   readonly hasKey: boolean;
   readonly models: readonly Model[];
-  /** Why its models could not be listed the last time. */
+  /** Why it cannot be used, or why its models could not be listed the last time. */
   readonly error: Failure | null;
   /** How long its upstream may take for the first word, in seconds; null means the server's default. */
   readonly firstLineTimeout: number | null;
@@ -44,16 +46,16 @@ export interface HostState {
   readonly status: "connecting" | "ready" | "offline" | "replaced" | "refused";
   /** Why the server refuses this executor, for good or for the moment. */
   readonly error: Failure | null;
-  /** Where keys live: encrypted in this browser, or in memory only because the origin is not secure. */
+  /** Where keys are kept: encrypted in this browser, or only in memory because the origin is not secure. */
   readonly vault: "stored" | "memory";
   readonly connections: readonly ConnectionState[];
-  /** Runs in hand. */
+  /** How many runs the executor has taken and not delivered yet. */
   readonly running: number;
 }
 
 export interface ExecutorClient {
   readonly kind: "shared" | "dedicated";
-  /** The newest state; `null` until the worker has answered. The same object until something changes. */
+  /** The newest state, or null until the worker has answered. It is the same object until something changes. */
   state(): HostState | null;
   subscribe(listener: () => void): () => void;
   /** Stores the connection, then lists its models. The promise rejects with a `Failure`. */
@@ -64,17 +66,17 @@ export interface ExecutorClient {
   /** Lists the models of a stored connection again. */
   refreshConnection(id: string): Promise<ConnectionState>;
   rename(name: string): Promise<void>;
-  /** Signing out: ends the runs in hand and stops the worker's connection. */
+  /** Ends the runs and the connection of the worker, when the user signs out. */
   stop(): Promise<void>;
 }
 
-/** How a page opens its executor (exported by `index.ts`). `userId` names the vault. */
+/** Opens the executor of a page. `userId` says whose vault it uses. */
 export type OpenExecutor = (options: {
   readonly userId: number;
   readonly workers: WorkerFactories;
 }) => ExecutorClient;
 
-/** The page's bundler must see the worker's URL, so the page makes the workers. */
+/** Makes the workers. The page does it, because its bundler must see the URL of the worker's script. */
 export interface WorkerFactories {
   /** Absent where the browser has no SharedWorker. */
   readonly shared?: (name: string) => { readonly port: MessagePort };

@@ -1,4 +1,4 @@
-/** The page's end: opens the worker in which the executor lives, and asks it. */
+/** The page's end of the worker's port: opens the worker, sends it questions and keeps its newest state. */
 
 import { randomId, workerName } from "../names";
 import type { Failure } from "../protocol.gen";
@@ -38,7 +38,7 @@ interface Waiting {
   reject(error: Failure): void;
 }
 
-/** What is shown when the worker cannot run an executor at all. */
+/** The state that is shown when the worker cannot make an executor. */
 const NO_HOST: HostState = {
   executorId: "",
   name: "",
@@ -131,9 +131,12 @@ class WorkerClient implements ExecutorClient {
   }
 }
 
-/** Holds a Web Lock for as long as this page lives, so that the worker learns when it goes; null without Web Locks. */
+/**
+ * Holds a Web Lock while this page lives, so that the worker learns when it is gone. Null where there are no Web
+ * Locks.
+ */
 function holdLock(name: string): Promise<string | null> {
-  // Neither plain http nor Node has them.
+  // A page on plain http has none, and Node has none.
   const locks: LockManager | undefined = globalThis.navigator?.locks;
   if (!locks) return Promise.resolve(null);
   return new Promise((held) => {

@@ -1,4 +1,4 @@
-/** What goes through a port between a page and its worker: questions, answers, and the state after each change. */
+/** The worker's end of a page's port: the messages that go through it, and how the worker answers them. */
 
 import { failureOf } from "../failures";
 import type { Host } from "../hosts/host";
@@ -6,8 +6,8 @@ import type { Failure } from "../protocol.gen";
 import type { ConnectionDraft, ConnectionState, HostState, TestResult } from "./contract";
 
 /**
- * What a page asks for. `hello` comes first: it starts the executor, if it does not run, and asks for the state. It
- * names the Web Lock that the page holds for as long as it lives; null where there are no Web Locks.
+ * A question of a page. `hello` is the first: it starts the executor, if it does not run yet. It names the Web Lock
+ * that the page holds while it lives, or null where there are no Web Locks.
  */
 export type Ask =
   | { readonly what: "hello"; readonly page: string | null }
@@ -41,12 +41,12 @@ export type Said =
 /** A MessagePort, a Worker, or a dedicated worker's own scope. */
 export interface Port {
   onmessage: ((event: MessageEvent) => void) | null;
-  /** Called where a browser tells that the other end is gone. */
+  /** Called when the other end is gone, in browsers that tell. */
   onclose?: ((event: Event) => void) | null;
   postMessage(message: unknown): void;
 }
 
-/** The worker's end of a page's port. `opening` is the host that is still being made. */
+/** Answers the questions that come through a port. `opening` is the host, which may still be in the making. */
 export function serve(port: Port, opening: Promise<ServedHost>): void {
   opening.then(
     (host) => watch(port, host),
@@ -70,11 +70,11 @@ export type ServedHost = Pick<
   | "rename"
   | "stop"
 > & {
-  /** A page has come; it holds that Web Lock while it lives. */
+  /** A page has come. It holds the Web Lock of this name while it lives. */
   hello(page: string | null): void;
 };
 
-/** Tells the page every state, but several changes at once only once. */
+/** Tells the page the state after each change. Changes that come together are told once. */
 function watch(port: Port, host: ServedHost): void {
   let due = false;
   const tell = () => {

@@ -1,4 +1,4 @@
-/** The executor without a browser: keys from the environment, identity from its caller. */
+/** The executor without a browser: its keys come from the environment, its identity from its caller. */
 
 import { systemClock } from "../clock";
 import { socketIo } from "../link/socketio";
@@ -17,7 +17,10 @@ export interface CompanionOptions {
   readonly environment: Environment;
 }
 
-/** Connects nothing yet. Throws a `FailureError` if a base URL of the environment is none. */
+/**
+ * Makes the host, and does not connect yet. Throws a `FailureError` if the environment names an address that is no
+ * URL.
+ */
 export async function openCompanion(options: CompanionOptions): Promise<Host> {
   const store = memoryStore();
   await store.put("meta", "identity", options.identity);

@@ -1,4 +1,4 @@
-/** Puts an executor together with its vault and its upstreams: what all hosts have in common. */
+/** What all hosts have in common: an executor, with the vault and the upstream calls that it works with. */
 
 import type { Job } from "../attempt";
 import type { ConnectionDraft, ConnectionState, HostState, TestResult } from "../client/contract";
@@ -24,13 +24,13 @@ export interface HostOptions {
 }
 
 const MAX_RUNS = 8;
-/** What an announcement may hold. */
+/** How many connections an announcement may hold. */
 const MAX_CONNECTIONS = 100;
-/** How often connections are looked at whose models may have to be listed again. */
+/** How often the host looks whether a connection's models must be listed again. */
 const LOOK_EVERY = 60_000;
-/** How long the first announcement waits for the models. */
+/** How long the first announcement waits until the models are listed. */
 const FIRST_LISTING = 5_000;
-/** How long a stop waits until the server knows of it. */
+/** How long a stop waits until the server has acknowledged it. */
 const GOODBYE = 2_000;
 
 const isUnlisted = ({ models, error }: ConnectionRecord): boolean => models.length === 0 && error === null;
@@ -41,7 +41,7 @@ export class Host {
   private readonly upstream: Upstream;
   private readonly executor: Executor;
   private readonly listeners = new Set<() => void>();
-  /** Listings in a row that failed, by connection. */
+  /** For each connection id: how many listings in a row have failed. */
   private readonly failures = new Map<string, number>();
   private readonly clean: <T>(value: T) => T;
   private newest: HostState | null = null;
@@ -69,7 +69,7 @@ export class Host {
     });
   }
 
-  /** The same object until something changes. */
+  /** The state as pages see it. It is the same object until something changes. */
   state(): HostState {
     this.newest ??= this.clean({
       executorId: this.vault.identity.executorId,
@@ -92,8 +92,8 @@ export class Host {
   }
 
   /**
-   * Connects, and lists the models of all connections that were not listed lately. What was never listed comes first,
-   * if it comes soon: an executor that has just begun must not announce that it has no models any more.
+   * Connects, and lists the models of all connections that were not listed lately. If some were never listed, the host
+   * lists them for a few seconds before it connects: it must not announce a connection without its models.
    */
   async start(): Promise<void> {
     this.started = true;
@@ -103,7 +103,7 @@ export class Host {
     await looked;
   }
 
-  /** Until it is done, or has taken too long. */
+  /** Waits until the work is done, but not longer than the first announcement may wait. */
   private soon(work: Promise<void>): Promise<void> {
     return new Promise((resolve) => {
       const cancel = this.clock.after(FIRST_LISTING, resolve);
@@ -111,14 +111,14 @@ export class Host {
     });
   }
 
-  /** Ends the runs in hand and disconnects; `start` begins again. */
+  /** Ends the runs and disconnects, until `start` is called again. */
   async stop(): Promise<void> {
     this.started = false;
     this.cancelLook();
     await this.executor.stop(GOODBYE);
   }
 
-  /** Takes no new run, and disconnects when those in hand are delivered; `start` begins again. */
+  /** Takes no new run, and disconnects when the others are delivered, until `start` is called again. */
   async drain(): Promise<void> {
     this.started = false;
     this.cancelLook();
@@ -135,7 +135,10 @@ export class Host {
     this.offersChanged();
   }
 
-  /** Nothing is stored; a key that is not given is the stored one, if the address has not moved. */
+  /**
+   * Lists the models of a draft and stores nothing. Without a key in the draft, the stored one is used for its own
+   * address.
+   */
   async testConnection(draft: ConnectionDraft): Promise<TestResult> {
     try {
       const { record, key } = this.vault.preview(draft);
@@ -157,7 +160,7 @@ export class Host {
     this.offersChanged();
   }
 
-  /** Another worker of the same user has changed the vault. */
+  /** Reads the vault again, because another worker of the same user has changed it. */
   async reload(): Promise<void> {
     await this.vault.reload();
     this.offersChanged();
@@ -199,7 +202,7 @@ export class Host {
     return this.vault.keyFor(record, record.baseUrl);
   }
 
-  /** Refuses here what can be refused before the claim; the call itself asks for the key again. */
+  /** Makes the upstream call of a run. It throws what can be known to fail before the claim. */
   private prepare(request: CompletionRequest): Job {
     const { record, model } = choose(this.vault.connections, request.model);
     const key = this.keyFor(record);

@@ -1,4 +1,7 @@
-/** Node's fetch without its own time limits, so that only the limits of a run decide how long an upstream may be silent. */
+/**
+ * Node's fetch without its own time limits, so that only the limits of a run decide how long an upstream may be
+ * silent.
+ */
 
 import type { Fetch } from "../upstream/runner";
 

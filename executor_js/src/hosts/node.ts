@@ -1,4 +1,4 @@
-/** The companion's program: reads its options, keeps its identity in a file, and runs until it is told to end. */
+/** The companion's program: it reads its options, keeps its identity in a file, and runs until a signal ends it. */
 
 import { randomBytes } from "node:crypto";
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
@@ -30,7 +30,7 @@ const OPTIONS = {
 
 const { env } = process;
 
-/** Told to end. */
+/** Whether a signal has told the program to end. */
 let leaving = false;
 
 async function main(): Promise<void> {
@@ -61,7 +61,7 @@ function readFlags() {
   }
 }
 
-/** A name that is given now goes before the one that was kept. */
+/** Reads the identity from its file, or makes one. A name that is given replaces the one in the file. */
 async function readIdentity(name: string | undefined): Promise<Identity> {
   const folder =
     env.KEYSIDE_EXECUTOR_DIR ?? join(env.XDG_CONFIG_HOME ?? join(homedir(), ".config"), "keyside");
@@ -77,13 +77,13 @@ async function readIdentity(name: string | undefined): Promise<Identity> {
     name: name ?? hostname(),
   };
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  // Written aside first: a half-written identity would be lost for good.
+  // It is written to another file first: if the program ended half way, the identity would be lost.
   await writeFile(`${file}.new`, JSON.stringify(fresh), { mode: 0o600 });
   await rename(`${file}.new`, file);
   return fresh;
 }
 
-/** Says so once; the models were listed by then, or could not be. */
+/** Prints one line when the executor is ready for the first time. */
 function sayWhenReady(host: Host): void {
   let said = false;
   const look = () => {

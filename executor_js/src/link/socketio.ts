@@ -11,7 +11,10 @@ const PROTOCOL = 1;
 /** An acknowledgement that comes later than this is void: socket.io then forgets the callback. In milliseconds. */
 const FORGET_ACK = 120_000;
 
-/** socket.io does not reconnect after the server itself has ended the connection, so this module does. In milliseconds. */
+/**
+ * socket.io does not reconnect after the server itself has ended the connection, so this module does. In
+ * milliseconds.
+ */
 const RETURN_AFTER = 1_000;
 
 export interface SocketOptions {
@@ -85,7 +88,9 @@ class SocketTransport implements Transport {
     if (this.wanted) this.connect();
   }
 
-  /** socket.io must not be told to connect while it does: it would send its greeting twice, which the server refuses. */
+  /**
+   * socket.io must not be told to connect while it does: it would send its greeting twice, which the server refuses.
+   */
   private connect(): void {
     if (!this.socket.active) this.socket.connect();
   }

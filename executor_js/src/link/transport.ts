@@ -1,4 +1,6 @@
-/** The link to the server as the executor sees it: what it asks of a transport, and how it reads an acknowledgement. */
+/**
+ * The link to the server as the executor sees it: what it asks of a transport, and how it reads an acknowledgement.
+ */
 
 import { failure, readFailure } from "../failures";
 import type { Failure, FrameAck, ReadyAck, Refusal, ServerMessage } from "../protocol.gen";

@@ -13,7 +13,7 @@ import { limitsOfWhole, type SilenceLimits, SilenceWatch } from "./silence";
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
-/** The outside world of a call. */
+/** What a call needs of the outside world. */
 export interface Upstream {
   readonly fetch: Fetch;
   readonly place: Place;
@@ -32,11 +32,12 @@ export interface Call {
 export type Write = (line: string) => Promise<void>;
 
 const MOST_ERROR_TEXT = 64 * 1024;
-/** More than a line: pretty-printed JSON shrinks when it becomes one. */
+/** Larger than a line, because indented JSON becomes shorter when it is written on one line. */
 const MOST_COMPLETION_TEXT = 4 * MAX_LINE;
 
 const ABORTED: Finish = { reason: "aborted", error: null };
 
+/** Makes the call, writes the answer's lines in order, and returns how it ended. */
 export async function run(
   call: Call,
   upstream: Upstream,
@@ -67,7 +68,7 @@ export async function run(
 const limitsOf = ({ formData, limits }: Call): SilenceLimits =>
   formData.stream === true ? limits : limitsOfWhole(limits);
 
-/** The answer, if it is 2xx; otherwise throws a `FailureError` with a sentence for people. */
+/** Returns an answer whose status is 2xx. Otherwise throws a `FailureError` with a sentence for people. */
 export async function ask(
   { url, method, headers, body }: UpstreamRequest,
   who: Who,
@@ -91,7 +92,10 @@ export async function ask(
   throw new FailureError(explainStatus(response.status, text, who));
 }
 
-/** No cookie, no referrer, and no redirect: that could carry the key to a host that it is not pinned to. */
+/**
+ * Sends no cookie and no referrer, and follows no redirect, which could take the key to a host that it is not pinned
+ * to.
+ */
 const OPTIONS: RequestInit = { credentials: "omit", referrerPolicy: "no-referrer", redirect: "manual" };
 
 async function relay(response: Response, call: Call, write: Write, watch: ReadWatch): Promise<Finish> {
@@ -100,7 +104,7 @@ async function relay(response: Response, call: Call, write: Write, watch: ReadWa
   try {
     const head = await beginning(text);
     const first = head.trimStart().charAt(0);
-    // What providers name as the content type is often wrong; the first character never is.
+    // The content type that a provider names is often wrong, so the first character decides.
     if (first === "{" || first === "[") return await relayCompletion(head, text, call, write);
     if (first === "<") fail("upstream_not_a_stream");
     return await relayStream(head, text, call, write, isEventStream(response));
@@ -112,7 +116,7 @@ async function relay(response: Response, call: Call, write: Write, watch: ReadWa
 const isEventStream = (response: Response): boolean =>
   response.headers.get("content-type")?.includes("text/event-stream") ?? false;
 
-/** An answer in one piece: asked for with `stream: false`, or from a server that does not stream. */
+/** Relays an answer in one piece: it was asked for with `stream: false`, or the server does not stream. */
 async function relayCompletion(
   head: string,
   text: AsyncIterable<string>,
@@ -166,7 +170,7 @@ async function* following(
 
 /** The data of the events in a stream of server-sent events. */
 class Events {
-  /** Whether there was anything that only such a stream has. */
+  /** Whether an event or a comment came, which only such a stream has. */
   seen = false;
   private readonly parser: EventSourceParser;
   private data: string[] = [];
@@ -196,7 +200,7 @@ class Events {
     return data;
   }
 
-  /** The last event of a server that closes without the blank line, unless it is only a part of one. */
+  /** The last event of a server that closes without a blank line. A part of an event is left out. */
   rest(): string[] {
     return this.feed("\n\n").filter((data) => data.trim() === "[DONE]" || parseJson(data) !== undefined);
   }

@@ -7,7 +7,7 @@
 import { Attempt, type Job } from "./attempt";
 import type { Cancel, Clock } from "./clock";
 import { failure, failureOf, isFinalRefusal } from "./failures";
-import { backoff, patience } from "./limits";
+import { ackTimeout, backoff } from "./limits";
 import { type Connect, readReadyAck, type Transport } from "./link/transport";
 import type {
   AbortRequest,
@@ -113,7 +113,7 @@ export class Executor {
     for (const attempt of this.attempts) attempt.pause();
     this.announcement += 1;
     const announcement = this.announcement;
-    this.announceIn(patience(this.announceTries));
+    this.announceIn(ackTimeout(this.announceTries));
     this.transport.emit("executor:ready", this.ready(), (ack) => {
       if (announcement === this.announcement && this.connected) this.announced(ack);
     });

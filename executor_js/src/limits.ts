@@ -18,7 +18,7 @@ export const ACK_TIMEOUT = 5_000;
 export const HEARTBEAT = 10_000;
 
 /** How long to wait for an acknowledgement after `tries` that had none. */
-export const patience = (tries: number): number => ACK_TIMEOUT * 2 ** Math.min(tries, 3);
+export const ackTimeout = (tries: number): number => ACK_TIMEOUT * 2 ** Math.min(tries, 3);
 
 /** How long to wait before the next try, after `tries` that were refused. */
 export const backoff = (tries: number): number => Math.min(500 * 2 ** tries, 10_000);

@@ -9,6 +9,7 @@ import { Backlog } from "./backlog";
 import type { Cancel, Clock } from "./clock";
 import { fail, failure } from "./failures";
 import {
+  ackTimeout,
   backoff,
   byteLength,
   FRAME_BYTES,
@@ -16,7 +17,6 @@ import {
   HEARTBEAT,
   MAX_BACKLOG,
   MAX_LINE,
-  patience,
 } from "./limits";
 import { readFrameAck } from "./link/transport";
 import type { Failure, Finish, Frame, Refusal } from "./protocol.gen";
@@ -126,7 +126,7 @@ export class Outbox {
   }
 
   private due(): number {
-    if (this.waiting) return this.sentAt + patience(this.tries);
+    if (this.waiting) return this.sentAt + ackTimeout(this.tries);
     return Math.max(this.retryAt, this.nextFrameAt());
   }
 

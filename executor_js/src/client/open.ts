@@ -1,4 +1,4 @@
-/** The page's end of the worker's port: opens the worker, sends it questions and keeps its newest state. */
+/** The page's end of the worker's port: opens the worker, sends it requests and keeps its newest state. */
 
 import { randomId, workerName } from "../names";
 import type { Failure } from "../protocol.gen";
@@ -11,7 +11,7 @@ import type {
   TestResult,
   WorkerFactories,
 } from "./contract";
-import type { Answers, Ask, Port, Said } from "./ports";
+import type { PageRequest, Port, Results, WorkerMessage } from "./ports";
 
 export const openExecutor: OpenExecutor = ({ userId, workers }) => {
   const { kind, port, terminate } = openWorker(workers, workerName(userId));
@@ -62,11 +62,11 @@ class WorkerClient implements ExecutorClient {
     this.kind = kind;
     this.port = port;
     this.terminate = terminate;
-    port.onmessage = ({ data }: MessageEvent<Said>) => this.hear(data);
-    void holdLock(`keyside-page-${randomId()}`).then((page) => this.greet(page));
+    port.onmessage = ({ data }: MessageEvent<WorkerMessage>) => this.receive(data);
+    void holdLock(`keyside-page-${randomId()}`).then((page) => this.sayHello(page));
   }
 
-  private greet(page: string | null): void {
+  private sayHello(page: string | null): void {
     this.ask({ what: "hello", page }).catch((error: Failure) => this.show({ ...NO_HOST, error }));
   }
 
@@ -104,25 +104,25 @@ class WorkerClient implements ExecutorClient {
     this.terminate();
   }
 
-  private ask<A extends Ask>(ask: A): Promise<Answers[A["what"]]> {
+  private ask<A extends PageRequest>(request: A): Promise<Results[A["what"]]> {
     this.lastId += 1;
     const id = this.lastId;
     return new Promise((resolve, reject) => {
-      this.waiting.set(id, { resolve: (value) => resolve(value as Answers[A["what"]]), reject });
-      this.port.postMessage({ id, ask });
+      this.waiting.set(id, { resolve: (value) => resolve(value as Results[A["what"]]), reject });
+      this.port.postMessage({ id, request });
     });
   }
 
-  private hear(said: Said): void {
-    if (said.kind === "state") this.show(said.state);
-    else this.settle(said);
+  private receive(message: WorkerMessage): void {
+    if (message.kind === "state") this.show(message.state);
+    else this.settle(message);
   }
 
-  private settle(said: Exclude<Said, { kind: "state" }>): void {
-    const asked = this.waiting.get(said.id);
-    this.waiting.delete(said.id);
-    if (said.kind === "answer") asked?.resolve(said.value);
-    else asked?.reject(said.error);
+  private settle(message: Exclude<WorkerMessage, { kind: "state" }>): void {
+    const waiting = this.waiting.get(message.id);
+    this.waiting.delete(message.id);
+    if (message.kind === "answer") waiting?.resolve(message.value);
+    else waiting?.reject(message.error);
   }
 
   private show(state: HostState): void {

@@ -65,13 +65,13 @@ class BrowserHost {
     this.host = host;
     this.name = name;
     this.others = new BroadcastChannel(channelName(name.user));
-    this.others.onmessage = ({ data }: MessageEvent<Notice>) => void this.hear(data);
+    this.others.onmessage = ({ data }: MessageEvent<Notice>) => void this.receive(data);
   }
 
   served(): ServedHost {
     const { host } = this;
     return {
-      hello: (page) => void this.greet(page),
+      hello: (page) => void this.pageOpened(page),
       stop: () => this.stop(),
       state: () => host.state(),
       subscribe: (listener) => host.subscribe(listener),
@@ -84,20 +84,20 @@ class BrowserHost {
     };
   }
 
-  private async greet(page: string | null): Promise<void> {
+  private async pageOpened(page: string | null): Promise<void> {
     this.pages += 1;
     void this.run();
     if (page === null) return;
     const release = await takeLock(page);
     release();
-    await this.part();
+    await this.pageClosed();
   }
 
   /**
    * A page is gone. Without any page the executor finishes its runs, while the browser keeps it alive, and takes no
    * new one.
    */
-  private async part(): Promise<void> {
+  private async pageClosed(): Promise<void> {
     this.pages -= 1;
     if (this.pages === 0 && this.wanted && this.release && !this.leaving) await this.host.drain();
   }
@@ -107,7 +107,7 @@ class BrowserHost {
     this.wanted = true;
     if (this.leaving || this.waiting) return;
     if (this.release) return this.host.start();
-    this.tell({ what: "waiting", version: this.name.version });
+    this.broadcast({ what: "waiting", version: this.name.version });
     await this.wait();
   }
 
@@ -118,10 +118,10 @@ class BrowserHost {
     // The worker that held the lock before may have changed the vault.
     await this.host.reload();
     if (this.wanted) await this.host.start();
-    else this.letGo();
+    else this.releaseLock();
   }
 
-  private async hear(notice: Notice): Promise<void> {
+  private async receive(notice: Notice): Promise<void> {
     if (notice.what === "changed") await this.host.reload();
     else if (this.release && !this.leaving && notice.version !== this.name.version) await this.handOver();
   }
@@ -131,17 +131,17 @@ class BrowserHost {
     this.leaving = true;
     await this.host.drain();
     this.leaving = false;
-    this.letGo();
+    this.releaseLock();
     if (this.wanted) await this.wait();
   }
 
   private async stop(): Promise<void> {
     this.wanted = false;
     await this.host.stop();
-    if (!this.wanted) this.letGo();
+    if (!this.wanted) this.releaseLock();
   }
 
-  private letGo(): void {
+  private releaseLock(): void {
     this.release?.();
     this.release = null;
   }
@@ -149,11 +149,11 @@ class BrowserHost {
   /** Makes a change, and tells the other workers of this user to read the vault again. */
   private async changing<T>(change: Promise<T>): Promise<T> {
     const value = await change;
-    this.tell({ what: "changed" });
+    this.broadcast({ what: "changed" });
     return value;
   }
 
-  private tell(notice: Notice): void {
+  private broadcast(notice: Notice): void {
     this.others.postMessage(notice);
   }
 }

@@ -27,11 +27,11 @@ const MAX_RUNS = 8;
 /** How many connections an announcement may hold. */
 const MAX_CONNECTIONS = 100;
 /** How often the host looks whether a connection's models must be listed again. */
-const LOOK_EVERY = 60_000;
+const RELIST_CHECK = 60_000;
 /** How long the first announcement waits until the models are listed. */
-const FIRST_LISTING = 5_000;
+const FIRST_LISTING_TIMEOUT = 5_000;
 /** How long a stop waits until the server has acknowledged it. */
-const GOODBYE = 2_000;
+const STOP_TIMEOUT = 2_000;
 
 const isUnlisted = ({ models, error }: ConnectionRecord): boolean => models.length === 0 && error === null;
 
@@ -46,8 +46,8 @@ export class Host {
   private readonly clean: <T>(value: T) => T;
   private newest: HostState | null = null;
   private started = false;
-  private looking = false;
-  private cancelLook: Cancel = () => {};
+  private relisting = false;
+  private cancelRelist: Cancel = () => {};
 
   constructor(options: HostOptions) {
     const { vault, connect, clock, upstream } = options;
@@ -97,16 +97,16 @@ export class Host {
    */
   async start(): Promise<void> {
     this.started = true;
-    const looked = this.look();
-    if (this.vault.connections.some(isUnlisted)) await this.soon(looked);
+    const relisted = this.relist();
+    if (this.vault.connections.some(isUnlisted)) await this.waitBriefly(relisted);
     if (this.started) this.executor.start();
-    await looked;
+    await relisted;
   }
 
   /** Waits until the work is done, but not longer than the first announcement may wait. */
-  private soon(work: Promise<void>): Promise<void> {
+  private waitBriefly(work: Promise<void>): Promise<void> {
     return new Promise((resolve) => {
-      const cancel = this.clock.after(FIRST_LISTING, resolve);
+      const cancel = this.clock.after(FIRST_LISTING_TIMEOUT, resolve);
       work.then(resolve, resolve).finally(cancel);
     });
   }
@@ -114,14 +114,14 @@ export class Host {
   /** Ends the runs and disconnects, until `start` is called again. */
   async stop(): Promise<void> {
     this.started = false;
-    this.cancelLook();
-    await this.executor.stop(GOODBYE);
+    this.cancelRelist();
+    await this.executor.stop(STOP_TIMEOUT);
   }
 
   /** Takes no new run, and disconnects when the others are delivered, until `start` is called again. */
   async drain(): Promise<void> {
     this.started = false;
-    this.cancelLook();
+    this.cancelRelist();
     await this.executor.drain();
   }
 
@@ -166,19 +166,19 @@ export class Host {
     this.offersChanged();
   }
 
-  private async look(): Promise<void> {
-    if (this.looking) return;
-    this.looking = true;
+  private async relist(): Promise<void> {
+    if (this.relisting) return;
+    this.relisting = true;
     const stale = this.vault.connections.filter((record) => this.isStale(record));
     await Promise.all(stale.map((record) => this.list(record)));
-    this.looking = false;
+    this.relisting = false;
     if (stale.length > 0) this.offersChanged();
-    if (this.started) this.lookLater();
+    if (this.started) this.relistLater();
   }
 
-  private lookLater(): void {
-    this.cancelLook();
-    this.cancelLook = this.clock.after(LOOK_EVERY, () => void this.look());
+  private relistLater(): void {
+    this.cancelRelist();
+    this.cancelRelist = this.clock.after(RELIST_CHECK, () => void this.relist());
   }
 
   private isStale(record: ConnectionRecord): boolean {

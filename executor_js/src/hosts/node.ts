@@ -46,10 +46,10 @@ async function main(): Promise<void> {
     environment: env,
   });
   endOnSignals(host);
-  host.subscribe(() => endIfUnwanted(host));
-  sayWhenAway(host, url);
+  host.subscribe(() => endIfRefused(host));
+  reportAway(host, url);
   await host.start();
-  sayWhenReady(host);
+  reportReady(host);
 }
 
 function readFlags() {
@@ -84,7 +84,7 @@ async function readIdentity(name: string | undefined): Promise<Identity> {
 }
 
 /** Prints one line when the executor is ready for the first time. */
-function sayWhenReady(host: Host): void {
+function reportReady(host: Host): void {
   let said = false;
   const look = () => {
     const { status, name, connections } = host.state();
@@ -98,7 +98,7 @@ function sayWhenReady(host: Host): void {
 }
 
 /** Says that the server cannot be reached, or why it takes nobody for the moment. Each reason is said once. */
-function sayWhenAway(host: Host, url: string): void {
+function reportAway(host: Host, url: string): void {
   let tried = false;
   let said: string | null = null;
   host.subscribe(() => {
@@ -113,7 +113,7 @@ function sayWhenAway(host: Host, url: string): void {
   });
 }
 
-function endIfUnwanted(host: Host): void {
+function endIfRefused(host: Host): void {
   const { status, error } = host.state();
   if (status === "refused")
     end(`The server refuses this executor: ${error?.message ?? "it gives no reason."}`);
@@ -121,10 +121,10 @@ function endIfUnwanted(host: Host): void {
 }
 
 function endOnSignals(host: Host): void {
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void goodbye(host));
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void stopAndExit(host));
 }
 
-async function goodbye(host: Host): Promise<never> {
+async function stopAndExit(host: Host): Promise<never> {
   leaving = true;
   await host.stop();
   process.exit(0);

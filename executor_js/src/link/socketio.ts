@@ -15,7 +15,7 @@ const FORGET_ACK = 120_000;
  * socket.io does not reconnect after the server itself has ended the connection, so this module does. In
  * milliseconds.
  */
-const RETURN_AFTER = 1_000;
+const RECONNECT_DELAY = 1_000;
 
 export interface SocketOptions {
   /** The server's origin. */
@@ -81,10 +81,10 @@ class SocketTransport implements Transport {
   private disconnected(reason: string): void {
     if (!this.wanted) return;
     this.handlers.closed();
-    if (reason === "io server disconnect") setTimeout(() => this.comeBack(), RETURN_AFTER);
+    if (reason === "io server disconnect") setTimeout(() => this.reconnect(), RECONNECT_DELAY);
   }
 
-  private comeBack(): void {
+  private reconnect(): void {
     if (this.wanted) this.connect();
   }
 

@@ -1,4 +1,4 @@
-/** One attempt: its outbox, and the upstream call that fills it once the claim was accepted. */
+/** One attempt of a run: it claims the run, calls the upstream once the claim is accepted, and sends what comes. */
 
 import type { Clock } from "./clock";
 import { failureOf } from "./failures";
@@ -13,8 +13,9 @@ export interface AttemptOptions {
   readonly job: Job;
   readonly clock: Clock;
   send(channel: string, frame: Frame, answered: (ack: unknown) => void): void;
-  /** Delivered or dropped: the attempt can be forgotten. */
+  /** The attempt is delivered or dropped, and can be forgotten. */
   over(): void;
+  /** The server does not know this executor: it must announce itself. */
   notReady(): void;
 }
 
@@ -54,13 +55,16 @@ export class Attempt {
     this.outbox.pause();
   }
 
-  /** A stop by the user: the fetch ends at once, and the server is told so (E9). */
+  /** The user has stopped the run: the fetch ends at once, and the last frame says so (E9). */
   abort(): void {
     this.upstream.abort();
     this.outbox.end({ reason: "aborted", error: null });
   }
 
-  /** The server wants nothing more of this attempt (E4): nothing is sent, and nothing is paid for any longer. */
+  /**
+   * The server wants nothing more of this attempt (E4). The fetch ends, so that it costs no more, and nothing is
+   * sent.
+   */
   drop(): void {
     this.upstream.abort();
     this.outbox.close();
@@ -69,7 +73,7 @@ export class Attempt {
 
   private async run(): Promise<void> {
     const { signal } = this.upstream;
-    // Stopped before the claim was accepted: upstream is never called.
+    // The run was stopped before its claim was accepted, so the upstream is never called.
     if (signal.aborted) return;
     try {
       this.outbox.end(await this.job((line) => this.outbox.write(line), signal));

@@ -30,7 +30,7 @@ export class Backlog {
     this.total += size;
   }
 
-  /** The oldest lines, up to `bytes` together, and one at least. */
+  /** Returns the oldest lines: as many as fit into `bytes`, and at least one. */
   take(bytes: number): string[] {
     let count = 0;
     let taken = 0;
@@ -50,7 +50,7 @@ export class Backlog {
     this.first += count;
   }
 
-  /** Gives up all lines and goes on at `index`. */
+  /** Drops all lines. The next one will have this index. */
   restart(index: number): void {
     this.lines = [];
     this.sizes = [];

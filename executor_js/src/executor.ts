@@ -1,14 +1,14 @@
 /**
- * The executor: announces itself, takes runs, and hands each to an attempt (E1 to E4, E9, E12).
+ * The executor: it announces itself, takes runs, and makes an attempt of each (E1 to E4, E9, E12).
  *
- * It knows no socket, no fetch and no clock of its own: all come in, so all of it can be tested without them.
+ * The link, the upstream calls and the clock are given to it, so that it can be tested without a network.
  */
 
-import { readReadyAck } from "./acks";
 import { Attempt, type Job } from "./attempt";
 import type { Cancel, Clock } from "./clock";
-import { failure, failureOf } from "./failures";
-import { backoff, patience } from "./limits";
+import { failure, failureOf, isFinalRefusal } from "./failures";
+import { ackTimeout, backoff } from "./limits";
+import { type Connect, readReadyAck, type Transport } from "./link/transport";
 import type {
   AbortRequest,
   Answer,
@@ -19,7 +19,6 @@ import type {
   ServerMessage,
   Verdict,
 } from "./protocol.gen";
-import type { Connect, Transport } from "./transport";
 
 export type ExecutorStatus = "connecting" | "ready" | "offline" | "replaced" | "refused";
 
@@ -28,13 +27,14 @@ export interface ExecutorOptions {
   readonly clock: Clock;
   readonly executorId: string;
   readonly secret: string;
-  /** Random, and another one at each start of the program. */
+  /** A random id, drawn anew at each start of the program. */
   readonly instance: string;
   readonly maxRuns: number;
   name(): string;
   connections(): readonly Connection[];
   /** Prepares the upstream call and calls nothing yet. Throws a `FailureError` to refuse the run. */
   prepare(request: CompletionRequest): Job;
+  /** The status, the error or the number of runs has changed. */
   changed(): void;
 }
 
@@ -50,6 +50,9 @@ export class Executor {
   private announcement = 0;
   private announceTries = 0;
   private cancelAnnounce: Cancel = () => {};
+  /** Refusals in a row at connect. */
+  private refusals = 0;
+  private cancelReconnect: Cancel = () => {};
   private readonly whenOver = new Set<() => void>();
 
   constructor(options: ExecutorOptions) {
@@ -57,7 +60,7 @@ export class Executor {
     this.transport = options.connect({
       opened: () => this.opened(),
       closed: () => this.lost("offline", null),
-      refused: (error) => this.lost("refused", error),
+      refused: (error) => this.refused(error),
       received: (message, answer) => this.received(message, answer),
     });
   }
@@ -66,26 +69,27 @@ export class Executor {
     return this.currentStatus;
   }
 
-  /** Why the server does not want this executor. */
+  /** Why the server refuses this executor, for good or for the moment. */
   get error(): Failure | null {
     return this.currentError;
   }
 
-  /** Runs in hand. */
+  /** How many runs it has taken and not delivered yet. */
   get running(): number {
     return this.attempts.size;
   }
 
-  /** Connects; after a refusal, tries again. While connected it only says that it takes new runs again. */
+  /** Connects, also after a refusal. If it is connected but was closing, it takes new runs again. */
   start(): void {
     if (this.closing && this.connected) this.announce();
     this.closing = false;
     if (this.connected || this.currentStatus === "connecting" || this.currentStatus === "replaced") return;
+    this.cancelReconnect();
     this.become("connecting", null);
     this.transport.open();
   }
 
-  /** Stops the runs in hand, waits at most so long until the server knows, and disconnects. */
+  /** Stops its runs, waits at most so many milliseconds until the server knows, and disconnects. */
   async stop(milliseconds: number): Promise<void> {
     this.closing = true;
     for (const attempt of this.attempts) attempt.abort();
@@ -93,22 +97,23 @@ export class Executor {
     if (this.closing) this.leave("offline", null);
   }
 
-  /** Takes no new run, and disconnects when those in hand are delivered. */
+  /** Takes no new run, and disconnects when those that it has are delivered. */
   async drain(): Promise<void> {
     this.closing = true;
     await this.untilOver(null);
     if (this.closing) this.leave("offline", null);
   }
 
-  /** Tells the server what this executor is and offers now; also after each change of it (E1). */
+  /** Tells the server who this executor is and what it offers. It does so again after each change (E1). */
   announce(): void {
     if (!this.connected) return;
-    // Until the acknowledgement says where to go on, no frame goes out: so `expected` is never behind the outbox.
+    // No frame leaves before the acknowledgement: otherwise its `expected` could be older than what the outbox has
+    // forgotten.
     this.announcing = true;
     for (const attempt of this.attempts) attempt.pause();
     this.announcement += 1;
     const announcement = this.announcement;
-    this.announceIn(patience(this.announceTries));
+    this.announceIn(ackTimeout(this.announceTries));
     this.transport.emit("executor:ready", this.ready(), (ack) => {
       if (announcement === this.announcement && this.connected) this.announced(ack);
     });
@@ -129,9 +134,21 @@ export class Executor {
 
   private opened(): void {
     this.connected = true;
+    this.refusals = 0;
     this.announceTries = 0;
     this.become("connecting", null);
     this.announce();
+  }
+
+  /** Refused at connect (C2). Only some reasons are final; with any other the executor tries again, for ever. */
+  private refused(error: Failure): void {
+    if (isFinalRefusal(error)) {
+      this.lost("refused", error);
+    } else {
+      this.lost("offline", error);
+      this.cancelReconnect = this.options.clock.after(backoff(this.refusals), () => this.transport.open());
+      this.refusals += 1;
+    }
   }
 
   private announceAgain(): void {
@@ -151,7 +168,7 @@ export class Executor {
     this.announcing = false;
     this.become("ready", null);
     for (const attempt of [...this.attempts]) {
-      // A run that came in after the announcement has no verdict: it goes on with its claim.
+      // A run that came after the announcement was sent has no verdict. It goes on with its claim.
       const verdict = verdicts.find((each) => attempt.is(each));
       if (verdict?.verdict === "drop") attempt.drop();
       else attempt.resume(verdict?.expected ?? null);
@@ -159,8 +176,12 @@ export class Executor {
   }
 
   private notAnnounced(error: Failure): void {
-    if (error.retryable) this.announceIn(backoff(this.announceTries));
-    else this.leave("refused", error);
+    if (isFinalRefusal(error)) {
+      this.leave("refused", error);
+    } else {
+      this.become("connecting", error);
+      this.announceIn(backoff(this.announceTries));
+    }
   }
 
   private announceIn(milliseconds: number): void {
@@ -180,7 +201,7 @@ export class Executor {
     return { status: error === null, run_id, attempt, error };
   }
 
-  /** Null, or why the run is refused. */
+  /** Takes the run and returns null, or returns why it is refused. */
   private take(request: CompletionRequest): Failure | null {
     if (this.closing) return failure("executor_closing");
     if (this.attempts.size >= this.options.maxRuns) return failure("executor_busy");
@@ -203,7 +224,7 @@ export class Executor {
     });
     this.attempts.add(attempt);
     this.options.changed();
-    // The answer to the offer goes first; the claim follows it.
+    // The claim must follow the answer to the offer, which is sent when this returns.
     queueMicrotask(() => this.claim(attempt));
   }
 
@@ -212,7 +233,7 @@ export class Executor {
     if (ready && this.attempts.has(attempt)) attempt.resume(null);
   }
 
-  /** The server has forgotten this executor, or has not finished to learn of it: it is told again, with some patience. */
+  /** The server does not know this executor, or not yet. The executor announces itself again after a pause. */
   private announceLater(): void {
     if (this.announcing) return;
     this.announcing = true;
@@ -231,7 +252,7 @@ export class Executor {
     this.options.changed();
   }
 
-  /** A newer instance has taken over (E12): what is in hand can never be delivered, so it must not cost any more. */
+  /** A newer instance has taken over (E12). Its runs can no longer be delivered, so their upstream calls end. */
   private replaced(): void {
     for (const attempt of [...this.attempts]) attempt.drop();
     this.leave("replaced", null);
@@ -246,6 +267,7 @@ export class Executor {
     this.connected = false;
     this.announcement += 1;
     this.cancelAnnounce();
+    this.cancelReconnect();
     for (const attempt of this.attempts) attempt.pause();
     this.become(status, error);
   }
@@ -256,7 +278,7 @@ export class Executor {
     this.options.changed();
   }
 
-  /** Until no run is in hand any more, or so long at most. */
+  /** Waits until all runs are over, but at most so many milliseconds; null waits without a limit. */
   private untilOver(milliseconds: number | null): Promise<void> {
     if (this.attempts.size === 0) return Promise.resolve();
     return new Promise((resolve) => {

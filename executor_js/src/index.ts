@@ -1,16 +1,16 @@
-/** What an embedder needs: the page's client, and the parts to build an executor of one's own. */
+/** Everything that the page and other embedders may import: the page's client, and the parts of an executor. */
 
 export type { Job } from "./attempt";
 export { CATALOG, type Provider } from "./catalog.gen";
-export type * from "./client";
+export type * from "./client/contract";
+export { openExecutor } from "./client/open";
 export { type Cancel, type Clock, systemClock } from "./clock";
 export { ERRORS, type ErrorCode } from "./errors.gen";
 export { Executor, type ExecutorOptions, type ExecutorStatus } from "./executor";
 export { FailureError, failure } from "./failures";
-export { guarded } from "./guard";
-export { MemoryLink, type Serve } from "./memory";
-export { openExecutor } from "./open";
+export { MemoryLink, type Serve } from "./link/memory";
+export { cleaner, guarded } from "./link/redaction";
+export { type SocketOptions, socketIo } from "./link/socketio";
+export type { Connect, Handlers, Transport } from "./link/transport";
 export type * from "./protocol.gen";
-export { cleaner } from "./redaction";
-export { type Call, type Fetch, run, type Upstream } from "./runner";
-export type { Connect, Handlers, Transport } from "./transport";
+export { type Call, type Fetch, run, type Upstream } from "./upstream/runner";

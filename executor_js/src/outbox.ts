@@ -1,15 +1,15 @@
 /**
- * Turns an attempt's lines into frames, and keeps each line until the server has stored it (E3, E5, E7, E8, E10).
+ * Sends an attempt's lines in frames, and keeps each line until the server has stored it (E3, E5, E7, E8, E10).
  *
- * One frame is under way at a time, and it always begins at the oldest line that is not acknowledged. So every
- * kind of trouble (no acknowledgement, a refusal, a gap, a new connection) has one answer: send from there again.
+ * Only one frame is under way at a time, and it begins at the oldest line that is not acknowledged. If it is not
+ * acknowledged, or refused, or the connection is a new one, the outbox sends again from the oldest line.
  */
 
-import { readFrameAck } from "./acks";
 import { Backlog } from "./backlog";
 import type { Cancel, Clock } from "./clock";
 import { fail, failure } from "./failures";
 import {
+  ackTimeout,
   backoff,
   byteLength,
   FRAME_BYTES,
@@ -17,19 +17,19 @@ import {
   HEARTBEAT,
   MAX_BACKLOG,
   MAX_LINE,
-  patience,
 } from "./limits";
+import { readFrameAck } from "./link/transport";
 import type { Failure, Finish, Frame, Refusal } from "./protocol.gen";
 
 export interface OutboxOptions {
   readonly attempt: number;
   readonly clock: Clock;
   send(frame: Frame, answered: (ack: unknown) => void): void;
-  /** The claim was accepted: upstream may be called now, and not before (E3). */
+  /** The claim was accepted. The upstream may be called from now on, and not before (E3). */
   claimed(): void;
-  /** The server has lost lines that are not here any more; the outbox sends that as the end (R4). */
+  /** The server has lost lines that the outbox no longer has. The outbox sends that as the attempt's end (R4). */
   forgotten(): void;
-  /** The end was acknowledged. */
+  /** The server has acknowledged the end. */
   delivered(): void;
   /** The server wants nothing more of this attempt (E4). */
   dropped(): void;
@@ -46,7 +46,7 @@ export class Outbox {
   private closed = false;
   /** Whether a frame is under way. */
   private waiting = false;
-  /** Numbers the sendings, so that an acknowledgement of an earlier one is passed over. */
+  /** Counts what was sent, so that a late acknowledgement of an earlier frame is ignored. */
   private serial = 0;
   private tries = 0;
   private retryAt = 0;
@@ -59,18 +59,18 @@ export class Outbox {
     this.options = options;
   }
 
-  /** Takes a line, as soon as there is room for it: the caller waits, and reads no further upstream (E10). */
+  /** Takes a line when there is room for it. Until then the caller waits and reads no more of its upstream (E10). */
   async write(line: string): Promise<void> {
     const size = byteLength(line);
     if (size > MAX_LINE) fail("line_too_long");
     while (this.takesLines && this.lines.bytes + size > MAX_BACKLOG) await this.room();
     if (!this.takesLines) return;
     this.lines.push(line, size);
-    // With more than one line here, the next frame is planned already.
+    // If there are other lines, a frame is planned already.
     if (this.lines.length === 1) this.plan();
   }
 
-  /** Sends what is here, and the end mark. Later lines and ends are passed over. */
+  /** Sends the remaining lines and the end. Later lines and ends are ignored. */
   end(finish: Finish): void {
     if (!this.takesLines) return;
     this.finish = finish;
@@ -78,7 +78,7 @@ export class Outbox {
     this.plan();
   }
 
-  /** The executor is announced: goes on from `expected`, or from the oldest line. */
+  /** The executor is announced. The outbox goes on from `expected`, or from the oldest line if that is null. */
   resume(expected: number | null): void {
     this.pause();
     this.online = true;
@@ -88,7 +88,10 @@ export class Outbox {
     this.plan();
   }
 
-  /** The connection is gone, or about to be announced again: nothing is sent, and old acknowledgements are void. */
+  /**
+   * The connection is gone, or the executor announces itself again. Nothing is sent, and late acknowledgements are
+   * ignored.
+   */
   pause(): void {
     this.online = false;
     this.waiting = false;
@@ -96,6 +99,7 @@ export class Outbox {
     this.plan();
   }
 
+  /** Ends the outbox: it sends nothing and takes nothing any more. */
   close(): void {
     this.closed = true;
     this.pause();
@@ -112,7 +116,7 @@ export class Outbox {
     });
   }
 
-  /** Sets the one timer for whatever is due next, or does it. */
+  /** Does what is due, or sets the one timer for when the next thing is. */
   private plan(): void {
     this.cancelTimer();
     if (!this.online || this.closed) return;
@@ -122,7 +126,7 @@ export class Outbox {
   }
 
   private due(): number {
-    if (this.waiting) return this.sentAt + patience(this.tries);
+    if (this.waiting) return this.sentAt + ackTimeout(this.tries);
     return Math.max(this.retryAt, this.nextFrameAt());
   }
 
@@ -138,7 +142,7 @@ export class Outbox {
     this.plan();
   }
 
-  /** The oldest lines. There are none before the claim is accepted (E3), and at times none later (E8). */
+  /** A frame with the oldest lines. The claim (E3) and a heartbeat (E8) have no lines. */
   private frame(): Frame {
     const lines = this.lines.take(FRAME_BYTES);
     const done = this.claimed && this.finish !== null && lines.length === this.lines.length;
@@ -181,14 +185,15 @@ export class Outbox {
       this.claimed = true;
       this.options.claimed();
     } else {
-      // Lines that this program never sent: the attempt was run before, and must not be paid for twice.
+      // The server has lines that this program never sent. The attempt was run before, and must not be paid for
+      // twice.
       this.drop();
     }
   }
 
   private stored(frame: Frame, expected: number): void {
     this.advance(expected);
-    // What a stop left behind is wanted no more: the server has ended the run, and takes the end without it (E9).
+    // After a stop the server has ended the run, so it acknowledges the end without the lines that remain (E9).
     const stopped = frame.finish?.reason === "aborted";
     if (frame.done && frame.finish === this.finish && (stopped || this.lines.length === 0)) {
       this.close();
@@ -205,13 +210,14 @@ export class Outbox {
 
   private isLast({ code, retryable }: Failure): boolean {
     if (code === "stale_attempt" || code === "run_ended") return true;
-    // Before the claim nothing was started, so nothing is lost. After it only the two above end an attempt (E4).
+    // Before the claim nothing was started, so nothing is lost. After it only the two codes above end an attempt
+    // (E4).
     return !this.claimed && !retryable;
   }
 
   private sendFrom(expected: number): void {
     this.advance(expected);
-    // At once the first time; a server that only ever says `gap` is not asked without pause.
+    // The first gap is answered at once. A server that answers with `gap` each time is sent frames with pauses.
     if (this.tries > 0) this.sendLater();
     else this.tries = 1;
   }
@@ -221,14 +227,14 @@ export class Outbox {
     this.tries += 1;
   }
 
-  /** All before `expected` is stored. */
+  /** The server has stored all lines before `expected`. */
   private advance(expected: number): void {
     if (expected < this.lines.base) this.giveUp(expected);
     else this.lines.forget(expected);
     this.wakeWriter();
   }
 
-  /** The server has lost lines that it had acknowledged, and they are not here any more: the answer ends there. */
+  /** The server has lost lines that it had acknowledged, and the outbox has forgotten them. The answer ends there. */
   private giveUp(expected: number): void {
     this.lines.restart(expected);
     this.finish = { reason: "error", error: failure("lines_forgotten") };

@@ -7,9 +7,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Server, type Socket } from "socket.io";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { failure } from "../src/failures";
 import { openCompanion } from "../src/hosts/companion";
 import type { Host } from "../src/hosts/host";
-import { socketIo } from "../src/socketio";
+import { socketIo } from "../src/link/socketio";
 import { ServerDouble } from "./kit/server";
 import { chunk, event, stream, UpstreamDouble } from "./kit/upstream";
 
@@ -22,7 +23,8 @@ class SocketServer {
   readonly double = new ServerDouble();
   readonly auths: unknown[] = [];
   readonly transports: string[] = [];
-  admits = true;
+  /** What whoever connects is refused with; null lets everybody in. */
+  refusal: string | null = null;
   /** Who comes waits for it. */
   door = Promise.resolve();
   knocks = 0;
@@ -35,7 +37,7 @@ class SocketServer {
     this.io.use(async (_socket, next) => {
       this.knocks += 1;
       await this.door;
-      next(this.admits ? undefined : new Error("unauthorized"));
+      next(this.refusal === null ? undefined : new Error(this.refusal));
     });
     this.io.on("connection", (socket) => this.welcome(socket));
     this.double.send = (message, answered) =>
@@ -230,16 +232,30 @@ describe("the companion, over a real socket", () => {
   });
 
   it("[C2] a server that does not want it says so once", async () => {
-    server.admits = false;
+    server.refusal = "unauthorized";
     await host.start();
     await vi.waitUntil(() => host.state().status === "refused");
     expect(host.state().error?.code).toBe("unauthorized");
   });
 
+  it.each(["internal", "store_unavailable", "shutting_down", "of a later version", ""])(
+    "[C2] a server that refuses with '%s' is asked again until it lets the companion in",
+    async (code) => {
+      server.refusal = code;
+      await host.start();
+      await vi.waitUntil(() => server.knocks >= 2, { timeout: 5_000 });
+      expect(host.state().status).toBe("offline");
+      expect(host.state().error).not.toBeNull();
+      server.refusal = null;
+      await vi.waitUntil(() => host.state().status === "ready", { timeout: 5_000 });
+      expect(host.state().error).toBeNull();
+    },
+  );
+
   it("[C2] comes back after the server has ended the connection, and is told if it may not", async () => {
     await host.start();
     await ready();
-    server.admits = false;
+    server.refusal = "unauthorized";
     server.endConnection();
     await vi.waitUntil(() => host.state().status === "refused", { timeout: 5_000 });
     expect(host.state().error?.code).toBe("unauthorized");
@@ -290,10 +306,23 @@ describe("the companion's program", () => {
   }, 20_000);
 
   it("ends with a sentence when the server does not want it", async () => {
-    server.admits = false;
+    server.refusal = "unauthorized";
     const { said, ended } = start(["--url", server.url], {});
     expect(await ended).toBe(1);
     expect(said.error).toMatch(/^The server refuses this executor: .*\n$/);
+  }, 20_000);
+
+  it("waits for a server that refuses it for the moment, and says why", async () => {
+    server.refusal = "internal";
+    const { child, said, ended } = start(["--url", server.url], {});
+    await vi.waitUntil(() => server.knocks >= 2, { timeout: 8_000 });
+    server.refusal = null;
+    await vi.waitUntil(() => said.out.includes("is ready"), { timeout: 8_000 });
+    expect(said.error).toBe(
+      `Waiting for the server at ${server.url}. It says: ${failure("internal").message}\n`,
+    );
+    child.kill("SIGTERM");
+    expect(await ended).toBe(0);
   }, 20_000);
 
   it("waits for a server that is not there yet, and says so", async () => {

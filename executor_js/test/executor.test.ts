@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import type { Executor } from "../src/executor";
 import { FailureError, failure } from "../src/failures";
-import type { MemoryLink } from "../src/memory";
+import type { MemoryLink } from "../src/link/memory";
 import { ExecutorBench, type Led } from "./kit/bench";
 import { type FakeClock, settle } from "./kit/clock";
 import { reconnect, refuse, type ServerDouble } from "./kit/server";

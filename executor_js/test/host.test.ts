@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import type { ConnectionDraft } from "../src/client";
+import type { ConnectionDraft } from "../src/client/contract";
 import { Host } from "../src/hosts/host";
-import type { MemoryLink } from "../src/memory";
-import type { Fetch } from "../src/runner";
-import { Vault } from "../src/vault";
-import { memoryStore } from "../src/vault-store";
+import type { MemoryLink } from "../src/link/memory";
+import type { Fetch } from "../src/upstream/runner";
+import { memoryStore } from "../src/vault/store";
+import { Vault } from "../src/vault/vault";
 import { FakeClock } from "./kit/clock";
 import { memoryServer, reconnect, type ServerDouble } from "./kit/server";
 import { chunk, event, stream, UpstreamDouble } from "./kit/upstream";
@@ -203,6 +203,52 @@ describe("a host", () => {
       "key_unavailable",
     ]);
     expect(server.answers.every((answer) => answer.error?.retryable)).toBe(true);
+  });
+
+  it("[E8] stores and announces the limits of a connection, keeps them, and gives them up", async () => {
+    await host.start();
+    const announced = () => server.announcements.at(-1)?.connections[0];
+    const { id } = await host.saveConnection({ ...draft, firstLineTimeout: 1_800 });
+    expect(announced()).toMatchObject({ first_line_timeout: 1_800, idle_timeout: null });
+    const renamed = await host.saveConnection({ ...draft, id, label: "Other", idleTimeout: 1 });
+    expect(renamed).toMatchObject({ firstLineTimeout: 1_800, idleTimeout: 1 });
+    await host.reload();
+    expect(host.state().connections[0]).toMatchObject({ firstLineTimeout: 1_800, idleTimeout: 1 });
+    await host.saveConnection({ ...draft, id, firstLineTimeout: null, idleTimeout: 86_400 });
+    expect(announced()).toMatchObject({ first_line_timeout: null, idle_timeout: 86_400 });
+  });
+
+  it.each([0, -1, 0.5, 86_401, Number.NaN, Number.POSITIVE_INFINITY])(
+    "refuses a limit of %d seconds with a sentence that names the field",
+    async (seconds) => {
+      const sentence = "enter 1 to 86400 seconds, or leave it empty.";
+      await expect(host.saveConnection({ ...draft, firstLineTimeout: seconds })).rejects.toThrow(
+        `Wait for the first word: ${sentence}`,
+      );
+      expect(await host.testConnection({ ...draft, idleTimeout: seconds })).toMatchObject({
+        ok: false,
+        error: { code: "bad_request", message: `Wait in mid-answer: ${sentence}` },
+      });
+      expect(host.state().connections).toEqual([]);
+    },
+  );
+
+  it("[E8] ends a call whose upstream is silent for longer than the offer allows", async () => {
+    await host.start();
+    const { id } = await host.saveConnection(draft);
+    upstream.script = (response) => void response.write(event(chunk("Hello")));
+    const limits = { firstLineTimeout: 180, idleTimeout: 120 };
+    const run = server.offer("run", { model: { connection_id: id }, ...limits });
+    await vi.waitUntil(async () => {
+      await clock.advance(40);
+      return run.lines.length === 1;
+    });
+    await clock.advance(119_000);
+    expect(run.finish).toBeNull();
+    await clock.advance(2_000);
+    expect(run.finish).toMatchObject({ reason: "error", error: { code: "upstream_silent" } });
+    expect(run.finish?.error?.message).toMatch(/^Box began .* 120 seconds/);
+    await upstream.asked.at(-1)?.left;
   });
 
   it("renames and removes, and announces both", async () => {

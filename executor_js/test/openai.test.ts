@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { normalizeBaseUrl } from "../src/base-url";
 import { openai } from "../src/dialects/openai";
+import { normalizeBaseUrl } from "../src/upstream/base-url";
 
 const TARGET = { provider: "openai", baseUrl: "https://api.example.com/v1", key: "sk-test" };
 

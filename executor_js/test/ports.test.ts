@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import type { ConnectionDraft, ConnectionState, HostState } from "../src/client";
+import type { ConnectionDraft, ConnectionState, HostState } from "../src/client/contract";
+import { openExecutor } from "../src/client/open";
+import { type Port, type ServedHost, serve } from "../src/client/ports";
 import { FailureError, failure } from "../src/failures";
-import { browserName, readWorkerName, vaultName, workerName } from "../src/hosts/names";
-import { type Port, type ServedHost, serve } from "../src/hosts/ports";
-import { openExecutor } from "../src/open";
+import { browserName, readWorkerName, vaultName, workerName } from "../src/names";
 import { settle } from "./kit/clock";
 
 const STATE: HostState = {
@@ -62,7 +62,17 @@ class FakeHost implements ServedHost {
     this.asked.push("stop");
   }
   private shown(label: string): ConnectionState {
-    return { id: "c", provider: "custom", label, baseUrl: "", hasKey: false, models: [], error: null };
+    return {
+      id: "c",
+      provider: "custom",
+      label,
+      baseUrl: "",
+      hasKey: false,
+      models: [],
+      error: null,
+      firstLineTimeout: null,
+      idleTimeout: null,
+    };
   }
 }
 

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { cleaner, wellFormed } from "../src/redaction";
+import { cleaner, wellFormed } from "../src/link/redaction";
 
 // Read as a file: a bundler's JSON cannot hold half a character.
 const vectors: readonly { readonly text: string; readonly clean: string }[] = JSON.parse(

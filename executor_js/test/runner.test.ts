@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { openai } from "../src/dialects/openai";
-import type { Place } from "../src/explain";
 import type { Finish } from "../src/protocol.gen";
-import { providerOf } from "../src/providers";
-import { type Call, run } from "../src/runner";
+import type { Place } from "../src/upstream/explain";
+import { providerOf } from "../src/upstream/providers";
+import { type Call, run } from "../src/upstream/runner";
+import { FakeClock } from "./kit/clock";
 import { chunk, event, stream, UpstreamDouble } from "./kit/upstream";
 
 const NODE: Place = { kind: "node", https: false };
@@ -39,7 +40,11 @@ async function ask(options: Options = {}): Promise<Result> {
   return { finish, lines };
 }
 
-const world = (place = NODE) => ({ fetch: (url: string, init: RequestInit) => fetch(url, init), place });
+const world = (place = NODE) => ({
+  fetch: (url: string, init: RequestInit) => fetch(url, init),
+  place,
+  clock: new FakeClock(),
+});
 
 function call({
   formData = { stream: true },
@@ -52,6 +57,7 @@ function call({
     who: { label: "Example", provider: providerOf(provider), baseUrl, hasKey: true, model: "gpt" },
     model: "gpt",
     formData: { messages: [], ...formData },
+    limits: { firstLine: null, idle: null },
   };
 }
 
@@ -212,7 +218,7 @@ async function relayed(pieces: readonly (string | Uint8Array)[]): Promise<Result
   const lines: string[] = [];
   const finish = await run(
     call(),
-    { fetch: async () => response, place: NODE },
+    { ...world(), fetch: async () => response },
     async (line) => void lines.push(line),
     new AbortController().signal,
   );
@@ -328,7 +334,7 @@ describe("a refusal in plain words", () => {
 describe("an upstream that cannot be reached", () => {
   const NOWHERE = "http://127.0.0.1:1/v1";
   const reach = async (provider: string, baseUrl: string, place: Place) => {
-    const failing = { fetch: () => Promise.reject(new TypeError("Failed to fetch")), place };
+    const failing = { ...world(place), fetch: () => Promise.reject(new TypeError("Failed to fetch")) };
     const signal = new AbortController().signal;
     const { error } = await run(call({ provider, baseUrl }), failing, async () => {}, signal);
     expect(error?.code).toBe("upstream_unreachable");

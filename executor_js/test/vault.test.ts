@@ -1,9 +1,9 @@
 import { IDBFactory } from "fake-indexeddb";
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import type { ConnectionDraft } from "../src/client";
-import { aesSealer, makeWrappingKey, type Sealer } from "../src/sealer";
-import { Vault } from "../src/vault";
-import { indexedDbStore, memoryStore, type VaultStore } from "../src/vault-store";
+import type { ConnectionDraft } from "../src/client/contract";
+import { aesSealer, makeWrappingKey, type Sealer } from "../src/vault/sealer";
+import { indexedDbStore, memoryStore, type VaultStore } from "../src/vault/store";
+import { Vault } from "../src/vault/vault";
 
 const CANARY = "canary-key-that-must-not-leave";
 const DRAFT: ConnectionDraft = {

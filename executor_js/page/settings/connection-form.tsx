@@ -1,56 +1,15 @@
 /** The form of one connection: provider, address, label and key; tests it before it is saved. */
 
-import { ChevronRight } from "lucide-react";
 import { type FormEvent, type ReactNode, useState } from "react";
-import {
-  CATALOG,
-  type ConnectionDraft,
-  type ConnectionState,
-  type Provider,
-  type TestResult,
-} from "../../src/index";
+import { CATALOG, type ConnectionState, type TestResult } from "../../src/index";
 import { executor } from "../executor";
 import { sentence } from "../lib/api";
 import { Banner } from "../ui/banner";
 import { Button } from "../ui/button";
 import { Field, Select } from "../ui/field";
+import { draftOf, type Fields, fieldsOf, findProvider } from "./connection-fields";
+import { MoreFields } from "./connection-more";
 import { ConnectionResult } from "./connection-result";
-
-interface Fields {
-  readonly provider: string;
-  readonly baseUrl: string;
-  readonly label: string;
-  readonly key: string;
-  /** Model ids, separated by commas: for a server that cannot list its own. */
-  readonly models: string;
-}
-
-const find = (id: string): Provider | undefined => CATALOG.find((provider) => provider.id === id);
-
-function initial(connection: ConnectionState | null): Fields {
-  const provider = connection ? find(connection.provider) : CATALOG[0];
-  return {
-    provider: connection?.provider ?? provider?.id ?? "",
-    baseUrl: connection?.baseUrl ?? provider?.base_url ?? "",
-    label: connection?.label ?? "",
-    key: "",
-    models: "",
-  };
-}
-
-/** What the executor is told. A key that was not typed is left as it is stored. */
-export function draftOf(fields: Fields, connection: { id: string } | null): ConnectionDraft {
-  const models = fields.models.split(/[\s,]+/).filter(Boolean);
-  const label = fields.label.trim() || (find(fields.provider)?.name ?? "");
-  return {
-    ...(connection ? { id: connection.id } : {}),
-    provider: fields.provider,
-    label,
-    baseUrl: fields.baseUrl.trim(),
-    ...(fields.key === "" && connection ? {} : { key: fields.key.trim() }),
-    ...(models.length > 0 ? { models } : {}),
-  };
-}
 
 type Outcome = TestResult | "testing" | "saving" | null;
 
@@ -60,9 +19,9 @@ interface FormProps {
 }
 
 export function ConnectionForm({ connection, onDone }: FormProps): ReactNode {
-  const [fields, setFields] = useState(() => initial(connection));
+  const [fields, setFields] = useState(() => fieldsOf(connection));
   const [outcome, setOutcome] = useState<Outcome>(null);
-  const provider = find(fields.provider);
+  const provider = findProvider(fields.provider);
   const busy = outcome === "testing" || outcome === "saving";
   const set = (change: Partial<Fields>): void => {
     setFields((before) => ({ ...before, ...change }));
@@ -87,7 +46,7 @@ export function ConnectionForm({ connection, onDone }: FormProps): ReactNode {
         value={fields.provider}
         disabled={connection !== null}
         onChange={(event) =>
-          set({ provider: event.target.value, baseUrl: find(event.target.value)?.base_url ?? "" })
+          set({ provider: event.target.value, baseUrl: findProvider(event.target.value)?.base_url ?? "" })
         }
         data-testid="connection-provider"
       >
@@ -129,22 +88,7 @@ export function ConnectionForm({ connection, onDone }: FormProps): ReactNode {
         onChange={(event) => set({ label: event.target.value })}
         data-testid="connection-label"
       />
-      <details className="group/more text-sm">
-        <summary className="inline-flex list-none items-center gap-1 text-muted-foreground hover:text-foreground">
-          <ChevronRight className="size-4 transition-transform group-open/more:rotate-90" aria-hidden />
-          More
-        </summary>
-        <div className="pt-3">
-          <Field
-            label="Models"
-            help="Only for a server that cannot list its own: their ids, separated by commas."
-            value={fields.models}
-            onChange={(event) => set({ models: event.target.value })}
-            spellCheck={false}
-            data-testid="connection-models"
-          />
-        </div>
-      </details>
+      <MoreFields fields={fields} set={set} />
       {provider?.browser === "no" && (
         <Banner kind="warning">
           This provider does not let browsers in. It works through the companion.

@@ -1,13 +1,12 @@
 /** Joins the viewer's socket with what is shown: the open chat, the list, the models. */
 
 import { create } from "zustand";
-import type { ServerMessage } from "../../src/index";
+import { type ServerMessage, socketIo } from "../../src/index";
 import { VERSION } from "../executor";
 import { api } from "../lib/api";
 import { perFrame } from "../lib/paint";
 import { ChatFollower, type Phase } from "../viewer/chat-follower";
 import { type ChatView, withEarlier } from "../viewer/chat-view";
-import { connectTo } from "../viewer/connect";
 import { type Line, ViewerSocket } from "../viewer/socket";
 import { refreshChats } from "./chats";
 import { refreshModels } from "./models";
@@ -96,7 +95,8 @@ function message(event: ServerMessage): void {
 
 export function startLive(): void {
   if (socket) return;
-  socket = new ViewerSocket(connectTo(VERSION), { line, message, refused: checkSession });
+  const connect = socketIo({ url: location.origin, client: { name: "page", version: VERSION } });
+  socket = new ViewerSocket(connect, { line, message, refused: checkSession });
   socket.open();
   addEventListener("online", wake);
 }

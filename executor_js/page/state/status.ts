@@ -59,6 +59,7 @@ function problem({ host }: StatusInput): Status | null {
   if (host?.status === "refused") {
     return status("bad", host.error?.message ?? "This browser cannot run models: the server refused it.");
   }
+  if (host?.error) return status("waiting", host.error.message);
   if (host?.status === "replaced")
     return status("waiting", "Reload: a newer version runs the models of this browser");
   return null;

@@ -6,8 +6,9 @@ import { startLive, stopLive, useLive } from "../state/live";
 
 const server = vi.hoisted(() => ({ handlers: null as Handlers | null }));
 
-vi.mock("../viewer/connect", () => ({
-  connectTo: () => (handlers: Handlers) => {
+vi.mock("../../src/index", async (original) => ({
+  ...(await original<typeof import("../../src/index")>()),
+  socketIo: () => (handlers: Handlers) => {
     server.handlers = handlers;
     return { open: () => {}, close: () => {}, emit: () => {} };
   },
@@ -24,6 +25,7 @@ const store = (ok: boolean): void => server.handlers?.received({ type: "store", 
 describe("the store of the server", () => {
   beforeEach(() => {
     asked.length = 0;
+    vi.stubGlobal("location", { origin: "http://127.0.0.1:8000" });
     vi.stubGlobal("addEventListener", () => {});
     vi.stubGlobal("removeEventListener", () => {});
     vi.stubGlobal("fetch", (path: string) => {

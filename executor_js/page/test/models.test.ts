@@ -38,6 +38,8 @@ describe("the model that is asked", () => {
           label: "",
           models: [{ id: model, name: null, context_length: null, input: null, output: null }],
           error: null,
+          first_line_timeout: null,
+          idle_timeout: null,
         },
       ],
       max_runs: 8,

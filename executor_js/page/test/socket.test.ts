@@ -32,6 +32,8 @@ const call: Completion = {
     message_id: "m",
     model: { id: "one", provider: null, connection_id: null },
     form_data: {},
+    first_line_timeout: null,
+    idle_timeout: null,
   },
 };
 
@@ -75,14 +77,27 @@ describe("the viewer's socket", () => {
     vi.useRealTimers();
   });
 
-  it("[C2] a refusal is told, and tried again later", async () => {
-    vi.useFakeTimers();
-    const { server, said, opens } = viewer();
-    server.refused({ code: "unauthorized", message: "Sign in first.", retryable: false });
-    expect(said.refused).toHaveBeenCalled();
-    expect(opens).not.toHaveBeenCalled();
-    await vi.advanceTimersByTimeAsync(2000);
-    expect(opens).toHaveBeenCalledOnce();
-    vi.useRealTimers();
-  });
+  it.each(["internal", "of_a_later_version", "unauthorized"])(
+    "[C2] a connection refused with %s is told, and tried again with growing pauses",
+    async (code) => {
+      vi.useFakeTimers();
+      const { server, said, opens } = viewer();
+      const refuse = () => server.refused({ code, message: "Not now.", retryable: false });
+      for (const pause of [2_000, 4_000, 8_000, 16_000, 30_000, 30_000]) {
+        opens.mockClear();
+        refuse();
+        await vi.advanceTimersByTimeAsync(pause - 1);
+        expect(opens).not.toHaveBeenCalled();
+        await vi.advanceTimersByTimeAsync(1);
+        expect(opens).toHaveBeenCalledOnce();
+      }
+      expect(said.refused).toHaveBeenCalledTimes(6);
+      server.opened();
+      opens.mockClear();
+      refuse();
+      await vi.advanceTimersByTimeAsync(2_000);
+      expect(opens).toHaveBeenCalledOnce();
+      vi.useRealTimers();
+    },
+  );
 });

@@ -28,6 +28,8 @@ const host: HostState = {
         output: null,
       })),
       error: null,
+      firstLineTimeout: null,
+      idleTimeout: null,
     },
   ],
 };
@@ -110,6 +112,7 @@ describe("the status line", () => {
   it("says why this browser cannot run models", () => {
     const error = { code: "executor_taken", message: "Taken.", retryable: false };
     expect(text({ host: { ...host, status: "refused", error } })).toBe("Taken.");
+    expect(text({ host: { ...host, status: "offline", error } })).toBe("Taken.");
     expect(text({ model: null, choice: undefined })).toBe("No connection yet");
   });
 });

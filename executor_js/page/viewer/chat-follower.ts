@@ -1,4 +1,7 @@
-/** Follows one chat without gaps: opens it, holds, drops and reopens as V1, V2 and V6 say. Knows no socket. */
+/**
+ * Follows one chat without gaps: it opens it, orders its events, and opens it again when one is missing (V1, V2,
+ * V6).
+ */
 
 import type { ChatEvent, ChatOpen, Failure, OpenAck, Refusal } from "../../src/index";
 import { type ChatView, fold, fromSnapshot, headIsHere } from "./chat-view";
@@ -6,11 +9,11 @@ import { type ChatView, fold, fromSnapshot, headIsHere } from "./chat-view";
 export type Phase = "opening" | "open" | "offline" | "gone" | "failed";
 
 export interface FollowerPort {
-  /** Sends `chat:open`; rejects when the socket went away or the server did not answer. */
+  /** Sends `chat:open`. Rejects if the socket is gone or the server does not answer. */
   open(request: ChatOpen): Promise<OpenAck | Refusal>;
   /** Runs `act` after `ms` milliseconds. */
   later(ms: number, act: () => void): void;
-  /** Something that is shown changed. */
+  /** Something that is shown has changed. */
   changed(): void;
 }
 
@@ -24,11 +27,11 @@ export class ChatFollower {
   error: Failure | null = null;
 
   private readonly port: FollowerPort;
-  /** Events that came while an acknowledgement is awaited. */
+  /** Events that came before the acknowledgement of the opening. */
   private held: ChatEvent[] = [];
-  /** Numbers the openings: an answer to an older one is not for us any more. */
+  /** Counts the openings, so that an answer to an older one is ignored. */
   private turn = 0;
-  /** Openings in a row that brought nothing new. */
+  /** How many openings in a row have brought nothing new. */
   private fruitless = 0;
   private closed = false;
 
@@ -37,7 +40,7 @@ export class ChatFollower {
     this.port = port;
   }
 
-  /** The socket is there, for the first time or again: open, after what is known. */
+  /** The socket is connected, for the first time or again. The chat is opened after the last known event. */
   connected(): void {
     this.fruitless = 0;
     this.open(false);
@@ -49,7 +52,7 @@ export class ChatFollower {
     this.port.changed();
   }
 
-  /** Told to open again (`chat:reopen`, V5), or the reader changed the branch (`fresh`: from a snapshot). */
+  /** The server asks to open again (V5), or the reader has changed the branch, which needs a snapshot (`fresh`). */
   reopen(fresh = false): void {
     if (this.phase !== "offline" && this.phase !== "gone") this.open(fresh);
   }
@@ -59,11 +62,13 @@ export class ChatFollower {
     if (this.phase === "open" && this.view && seq > this.view.seq) this.open(false);
   }
 
+  /** An event has come. While an opening is under way, it is kept for later. */
   event(event: ChatEvent): void {
     if (this.phase === "opening") this.held.push(event);
     else if (this.phase === "open") this.take([event]);
   }
 
+  /** The chat was deleted. */
   gone(): void {
     this.turn += 1;
     this.phase = "gone";
@@ -115,7 +120,7 @@ export class ChatFollower {
     }
   }
 
-  /** Folds events that follow; the first that does not makes the viewer open again. */
+  /** Folds in the events in order. If one is missing, the chat is opened again. */
   private take(events: readonly ChatEvent[]): void {
     for (const event of events) {
       if (!this.view || event.seq > this.view.seq + 1) {
@@ -132,7 +137,7 @@ export class ChatFollower {
     this.port.changed();
   }
 
-  /** Opens again: at once the first time, then with growing pauses, so that nothing spins. */
+  /** Opens again: at once the first time, and then after growing pauses, so that it does not loop without rest. */
   private again(fresh = false): void {
     this.fruitless += 1;
     if (this.fruitless === 1) {

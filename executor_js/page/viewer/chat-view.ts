@@ -1,4 +1,7 @@
-/** Folds a chat's events into what is shown: pure, and the same for a snapshot and for the log (V1 to V3). */
+/**
+ * Folds a chat's events into what is shown, without side effects. A snapshot and the events give the same view (V1
+ * to V3).
+ */
 
 import type {
   Chat,
@@ -17,9 +20,9 @@ export interface ChatView {
   readonly chat: Chat;
   readonly messages: Readonly<Record<string, Message>>;
   readonly runs: Readonly<Record<string, Run>>;
-  /** For each message: the ids that share its parent, itself included, oldest first. */
+  /** For each message: the ids of all messages with its parent, its own included, oldest first. */
   readonly siblings: Readonly<Record<string, readonly string[]>>;
-  /** Whether the branch has messages older than those that are here. */
+  /** Whether the branch has older messages than those in this view. */
   readonly earlier: boolean;
 }
 
@@ -79,14 +82,14 @@ export function appendTools(known: readonly ToolCall[], added: readonly ToolCall
   return [...byIndex.values()].sort((a, b) => a.index - b.index);
 }
 
-/** A source that is named again keeps its place. */
+/** Appends citations. A source that is named again keeps its place. */
 export function appendCitations(known: readonly Citation[], added: readonly Citation[]): Citation[] {
   return [...new Map([...known, ...added].map((citation) => [citation.url, citation])).values()];
 }
 
 function withDelta(view: ChatView, delta: DeltaEvent): ChatView {
   const message = view.messages[delta.message_id];
-  // On a branch that is not loaded: its text comes with the snapshot when it is looked at.
+  // The message is on a branch that is not loaded. Its text comes with the snapshot when that branch is shown.
   if (!message) return view;
   const next: Message = {
     ...message,
@@ -116,17 +119,17 @@ function change(view: ChatView, event: ChatEvent): ChatView {
     case "chat":
       return { ...view, chat: event.chat };
     default:
-      // A kind of a newer server (C5): it counts, and changes nothing here.
+      // A newer server has kinds of events that this page does not know (C5). They are counted and change nothing.
       return view;
   }
 }
 
-/** One event later. The caller has checked that `event.seq` follows `view.seq`. */
+/** The view after one more event. The caller has checked that `event.seq` follows `view.seq`. */
 export function fold(view: ChatView, event: ChatEvent): ChatView {
   return { ...change(view, event), seq: event.seq };
 }
 
-/** The line of messages that ends at the head, oldest first. */
+/** The messages from the first one to the head, oldest first. */
 export function branch(view: ChatView): Message[] {
   const line: Message[] = [];
   let id = view.chat.head_id;
@@ -139,7 +142,7 @@ export function branch(view: ChatView): Message[] {
   return line.reverse();
 }
 
-/** Whether the head's whole line is here; if not, the view is of another branch and needs a snapshot. */
+/** Whether the head's branch is loaded. If it is not, the view is of another branch, and a snapshot is needed. */
 export function headIsHere(view: ChatView): boolean {
   if (view.chat.head_id === null) return true;
   const first = branch(view)[0];
@@ -147,7 +150,7 @@ export function headIsHere(view: ChatView): boolean {
   return first.parent_id === null || view.earlier;
 }
 
-/** Puts older messages of the branch before those that are here. */
+/** Adds older messages of the branch to the view. */
 export function withEarlier(view: ChatView, older: readonly Message[]): ChatView {
   const messages = { ...Object.fromEntries(older.map((message) => [message.id, message])), ...view.messages };
   const first = branch({ ...view, messages })[0];

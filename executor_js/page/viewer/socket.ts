@@ -1,4 +1,4 @@
-/** The viewer's own connection: asks for chats, hands on what comes, and never runs a model. */
+/** The viewer's connection: it opens chats and passes events on. It runs no models. */
 
 import {
   type Answer,
@@ -18,15 +18,17 @@ export type Line = "connecting" | "connected" | "offline";
 export interface ViewerHandlers {
   line(state: Line): void;
   message(message: ServerMessage): void;
-  /** Refused at connect; it is tried again after a while. */
+  /** The server refused the connection. It is tried again, after growing pauses. */
   refused(error: Failure): void;
 }
 
-/** Without an acknowledgement for so long, in milliseconds, a chat is asked for again. */
+/** How many milliseconds to wait for the acknowledgement of an opened chat. */
 const ACK_TIMEOUT = 15_000;
-const RETRY = 2000;
+/** How many milliseconds to wait after a refusal: at first, and at most. */
+const FIRST_RETRY = 2_000;
+const LONGEST_RETRY = 30_000;
 
-/** A page shows chats: a call that reaches it anyway goes to another device. */
+/** Refuses a model call, so that it goes to another device: a page only shows chats. */
 export function notAnExecutor(request: CompletionRequest): Answer {
   const error = { code: "not_an_executor", ...ERRORS.not_an_executor };
   return { status: false, run_id: request.run_id, attempt: request.attempt, error };
@@ -35,16 +37,20 @@ export function notAnExecutor(request: CompletionRequest): Answer {
 export class ViewerSocket {
   private readonly transport: Transport;
   private retry: ReturnType<typeof setTimeout> | undefined;
+  /** Refusals in a row. */
+  private refusals = 0;
 
   constructor(connect: Connect, handlers: ViewerHandlers) {
     this.transport = connect({
-      opened: () => handlers.line("connected"),
+      opened: () => {
+        this.refusals = 0;
+        handlers.line("connected");
+      },
       closed: () => handlers.line("offline"),
       refused: (error) => {
         handlers.line("offline");
         handlers.refused(error);
-        clearTimeout(this.retry);
-        this.retry = setTimeout(() => this.transport.open(), RETRY);
+        this.openLater();
       },
       received: (message, answer) => {
         if (message.type === "request:chat:completion") answer(notAnExecutor(message.data));
@@ -54,6 +60,7 @@ export class ViewerSocket {
   }
 
   open(): void {
+    clearTimeout(this.retry);
     this.transport.open();
   }
 
@@ -69,6 +76,13 @@ export class ViewerSocket {
 
   closeChat(chatId: number): void {
     this.transport.emit("chat:close", { chat_id: chatId }, () => {});
+  }
+
+  private openLater(): void {
+    clearTimeout(this.retry);
+    const pause = Math.min(FIRST_RETRY * 2 ** this.refusals, LONGEST_RETRY);
+    this.retry = setTimeout(() => this.transport.open(), pause);
+    this.refusals += 1;
   }
 
   stop(): void {

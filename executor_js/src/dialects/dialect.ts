@@ -1,4 +1,4 @@
-/** What a dialect is: pure translation between the OpenAI chunk dialect and a provider's own wire. */
+/** The interface of a dialect: it translates between OpenAI's chunks and what a provider speaks, and does no I/O. */
 
 import type { Model } from "../protocol.gen";
 
@@ -6,7 +6,7 @@ import type { Model } from "../protocol.gen";
 export interface Target {
   /** The provider's id in the catalog. */
   readonly provider: string;
-  /** Normalised: no slash at the end. */
+  /** Without a slash at the end. */
   readonly baseUrl: string;
   readonly key: string | null;
 }
@@ -26,6 +26,6 @@ export interface Dialect {
   models(target: Target): UpstreamRequest;
   /** The models of the answer to `models`, or null if it is no list. */
   readModels(body: unknown): Model[] | null;
-  /** A whole completion as one chunk of a stream, or null if it is no completion. */
+  /** Makes one chunk of a stream out of a whole completion. Null if it is no completion. */
   toChunk(completion: Json): Json | null;
 }

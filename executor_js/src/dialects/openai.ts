@@ -1,9 +1,9 @@
-/** The OpenAI chat-completions dialect, which most providers speak: the lines need no translation at all. */
+/** The dialect of OpenAI's chat completions, which most providers speak. Its lines need no translation. */
 
 import type { Model } from "../protocol.gen";
 import type { Dialect, Json, Target, UpstreamRequest } from "./dialect";
 
-/** They refuse a body with `stream_options`, and send usage without being asked. */
+/** Providers that refuse a body with `stream_options`, and send the usage without it. */
 const WITHOUT_STREAM_OPTIONS: ReadonlySet<string> = new Set(["mistral"]);
 
 const MAX_MODELS = 5000;
@@ -30,7 +30,7 @@ function models(target: Target): UpstreamRequest {
   return { method: "GET", url: `${target.baseUrl}/models`, headers: authorization(target) };
 }
 
-/** No other header: several providers refuse browsers that send one (CORS). */
+/** No header is added to these: several providers refuse browsers that send another one (CORS). */
 const authorization = ({ key }: Target): Record<string, string> =>
   key ? { Authorization: `Bearer ${key}` } : {};
 
@@ -59,7 +59,7 @@ function readModel(item: unknown): Model | null {
   };
 }
 
-/** Every provider has another name for it; the OpenAI API has none. */
+/** Each provider calls it something else, and the OpenAI API does not tell it. */
 function contextLength(fields: Json): number | null {
   const names = ["context_length", "context_window", "max_context_length", "max_model_len"];
   const value = names.map((name) => fields[name]).find((each) => typeof each === "number" && each > 0);
@@ -82,7 +82,7 @@ function toChunk(completion: Json): Json | null {
   return { ...completion, object: "chat.completion.chunk", choices };
 }
 
-/** A delta's tool calls are numbered, a message's are not. */
+/** Numbers the tool calls: those of a delta have an index, and those of a message have none. */
 function toDelta(message: Json): Json {
   if (!Array.isArray(message.tool_calls)) return message;
   return { ...message, tool_calls: message.tool_calls.map((call, index) => ({ index, ...call })) };

@@ -1,11 +1,12 @@
-/** The executor without a browser: keys from the environment, identity from its caller. */
+/** The executor without a browser: its keys come from the environment, its identity from its caller. */
 
 import { systemClock } from "../clock";
-import { socketIo } from "../socketio";
-import { type Identity, Vault } from "../vault";
-import { memoryStore } from "../vault-store";
+import { socketIo } from "../link/socketio";
+import { memoryStore } from "../vault/store";
+import { type Identity, Vault } from "../vault/vault";
 import { connectionsFrom, type Environment } from "./environment";
 import { Host } from "./host";
+import { nodeFetch } from "./node-fetch";
 
 export interface CompanionOptions {
   /** The server's origin. */
@@ -16,7 +17,10 @@ export interface CompanionOptions {
   readonly environment: Environment;
 }
 
-/** Connects nothing yet. Throws a `FailureError` if a base URL of the environment is none. */
+/**
+ * Makes the host, and does not connect yet. Throws a `FailureError` if the environment names an address that is no
+ * URL.
+ */
 export async function openCompanion(options: CompanionOptions): Promise<Host> {
   const store = memoryStore();
   await store.put("meta", "identity", options.identity);
@@ -30,6 +34,6 @@ export async function openCompanion(options: CompanionOptions): Promise<Host> {
       client: { name: "keyside-companion", version: options.version },
     }),
     clock: systemClock,
-    upstream: { fetch: (url, init) => fetch(url, init), place: { kind: "node", https: false } },
+    upstream: { fetch: nodeFetch, place: { kind: "node", https: false } },
   });
 }

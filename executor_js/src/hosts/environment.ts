@@ -1,11 +1,14 @@
-/** Connections from environment variables, for executors without a page: `OPENAI_API_KEY`, `OLLAMA_HOST` and their like. */
+/**
+ * Makes connections of environment variables such as `OPENAI_API_KEY` and `OLLAMA_HOST`, for an executor without a
+ * page.
+ */
 
 import { CATALOG, type Provider } from "../catalog.gen";
-import type { ConnectionDraft } from "../client";
+import type { ConnectionDraft } from "../client/contract";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** A connection and its id, which is the provider's: it stays the same from one start to the next. */
+/** A connection and its id. The id is the provider's, so that it is the same at each start. */
 export interface NamedDraft {
   readonly id: string;
   readonly draft: ConnectionDraft;
@@ -17,7 +20,10 @@ export const connectionsFrom = (environment: Environment): NamedDraft[] =>
     return draft ? [{ id: provider.id, draft }] : [];
   });
 
-/** The catalog names one variable a provider: a key, or an address. `X_API_KEY` and `X_BASE_URL` complete each other. */
+/**
+ * The catalog names one variable for each provider, a key or an address. `X_BASE_URL` goes with `X_API_KEY`, and the
+ * other way round.
+ */
 function draftFor(provider: Provider, environment: Environment): ConnectionDraft | null {
   const read = (name: string) => environment[name]?.trim() || undefined;
   const main = read(provider.env);
@@ -29,7 +35,7 @@ function draftFor(provider: Provider, environment: Environment): ConnectionDraft
   return { provider: provider.id, label: provider.name, baseUrl, key: key ?? "" };
 }
 
-/** `OLLAMA_HOST` is what the server listens on: `0.0.0.0`, `:11434` or `box:8000`, seldom a whole URL. */
+/** Makes a URL of what Ollama listens on: `OLLAMA_HOST` is often `0.0.0.0`, `:11434` or `box:8000`. */
 function addressOf(text: string, { base_url }: Provider): string {
   const standard = new URL(base_url);
   const full = /^https?:\/\//i.test(text) ? text : `http://${text.startsWith(":") ? "localhost" : ""}${text}`;

@@ -1,39 +1,37 @@
-/** Puts an executor together with its vault and its upstreams: what all hosts have in common. */
+/** What all hosts have in common: an executor, with the vault and the upstream calls that it works with. */
 
 import type { Job } from "../attempt";
-import { choose } from "../choice";
-import type { ConnectionDraft, ConnectionState, HostState, TestResult } from "../client";
+import type { ConnectionDraft, ConnectionState, HostState, TestResult } from "../client/contract";
 import type { Cancel, Clock } from "../clock";
 import { Executor } from "../executor";
 import { failureOf } from "../failures";
-import { guarded } from "../guard";
-import { randomId } from "../ids";
-import { isStale, listed, listModels, notListed, whoIs } from "../listing";
+import { cleaner, guarded } from "../link/redaction";
+import type { Connect } from "../link/transport";
+import { randomId } from "../names";
 import type { CompletionRequest, Connection } from "../protocol.gen";
-import { dialectOf } from "../providers";
-import type { ConnectionRecord } from "../record";
-import { cleaner } from "../redaction";
-import { run, type Upstream } from "../runner";
-import type { Connect } from "../transport";
-import type { Vault } from "../vault";
+import { dialectOf } from "../upstream/providers";
+import { run, type Upstream } from "../upstream/runner";
+import { type ConnectionRecord, choose } from "../vault/connection";
+import { isStale, listed, listModels, notListed, whoIs } from "../vault/listing";
+import type { Vault } from "../vault/vault";
 
 export interface HostOptions {
   readonly vault: Vault;
   readonly connect: Connect;
   readonly clock: Clock;
-  readonly upstream: Upstream;
+  readonly upstream: Omit<Upstream, "clock">;
   readonly maxRuns?: number;
 }
 
 const MAX_RUNS = 8;
-/** What an announcement may hold. */
+/** How many connections an announcement may hold. */
 const MAX_CONNECTIONS = 100;
-/** How often connections are looked at whose models may have to be listed again. */
-const LOOK_EVERY = 60_000;
-/** How long the first announcement waits for the models. */
-const FIRST_LISTING = 5_000;
-/** How long a stop waits until the server knows of it. */
-const GOODBYE = 2_000;
+/** How often the host looks whether a connection's models must be listed again. */
+const RELIST_CHECK = 60_000;
+/** How long the first announcement waits until the models are listed. */
+const FIRST_LISTING_TIMEOUT = 5_000;
+/** How long a stop waits until the server has acknowledged it. */
+const STOP_TIMEOUT = 2_000;
 
 const isUnlisted = ({ models, error }: ConnectionRecord): boolean => models.length === 0 && error === null;
 
@@ -43,19 +41,19 @@ export class Host {
   private readonly upstream: Upstream;
   private readonly executor: Executor;
   private readonly listeners = new Set<() => void>();
-  /** Listings in a row that failed, by connection. */
+  /** For each connection id: how many listings in a row have failed. */
   private readonly failures = new Map<string, number>();
   private readonly clean: <T>(value: T) => T;
   private newest: HostState | null = null;
   private started = false;
-  private looking = false;
-  private cancelLook: Cancel = () => {};
+  private relisting = false;
+  private cancelRelist: Cancel = () => {};
 
   constructor(options: HostOptions) {
     const { vault, connect, clock, upstream } = options;
     this.vault = vault;
     this.clock = clock;
-    this.upstream = upstream;
+    this.upstream = { ...upstream, clock };
     this.clean = cleaner(() => vault.secrets);
     this.executor = new Executor({
       connect: guarded(connect, this.clean),
@@ -71,7 +69,7 @@ export class Host {
     });
   }
 
-  /** The same object until something changes. */
+  /** The state as pages see it. It is the same object until something changes. */
   state(): HostState {
     this.newest ??= this.clean({
       executorId: this.vault.identity.executorId,
@@ -94,36 +92,36 @@ export class Host {
   }
 
   /**
-   * Connects, and lists the models of all connections that were not listed lately. What was never listed comes first,
-   * if it comes soon: an executor that has just begun must not announce that it has no models any more.
+   * Connects, and lists the models of all connections that were not listed lately. If some were never listed, the host
+   * lists them for a few seconds before it connects: it must not announce a connection without its models.
    */
   async start(): Promise<void> {
     this.started = true;
-    const looked = this.look();
-    if (this.vault.connections.some(isUnlisted)) await this.soon(looked);
+    const relisted = this.relist();
+    if (this.vault.connections.some(isUnlisted)) await this.waitBriefly(relisted);
     if (this.started) this.executor.start();
-    await looked;
+    await relisted;
   }
 
-  /** Until it is done, or has taken too long. */
-  private soon(work: Promise<void>): Promise<void> {
+  /** Waits until the work is done, but not longer than the first announcement may wait. */
+  private waitBriefly(work: Promise<void>): Promise<void> {
     return new Promise((resolve) => {
-      const cancel = this.clock.after(FIRST_LISTING, resolve);
+      const cancel = this.clock.after(FIRST_LISTING_TIMEOUT, resolve);
       work.then(resolve, resolve).finally(cancel);
     });
   }
 
-  /** Ends the runs in hand and disconnects; `start` begins again. */
+  /** Ends the runs and disconnects, until `start` is called again. */
   async stop(): Promise<void> {
     this.started = false;
-    this.cancelLook();
-    await this.executor.stop(GOODBYE);
+    this.cancelRelist();
+    await this.executor.stop(STOP_TIMEOUT);
   }
 
-  /** Takes no new run, and disconnects when those in hand are delivered; `start` begins again. */
+  /** Takes no new run, and disconnects when the others are delivered, until `start` is called again. */
   async drain(): Promise<void> {
     this.started = false;
-    this.cancelLook();
+    this.cancelRelist();
     await this.executor.drain();
   }
 
@@ -137,7 +135,10 @@ export class Host {
     this.offersChanged();
   }
 
-  /** Nothing is stored; a key that is not given is the stored one, if the address has not moved. */
+  /**
+   * Lists the models of a draft and stores nothing. Without a key in the draft, the stored one is used for its own
+   * address.
+   */
   async testConnection(draft: ConnectionDraft): Promise<TestResult> {
     try {
       const { record, key } = this.vault.preview(draft);
@@ -159,25 +160,25 @@ export class Host {
     this.offersChanged();
   }
 
-  /** Another worker of the same user has changed the vault. */
+  /** Reads the vault again, because another worker of the same user has changed it. */
   async reload(): Promise<void> {
     await this.vault.reload();
     this.offersChanged();
   }
 
-  private async look(): Promise<void> {
-    if (this.looking) return;
-    this.looking = true;
+  private async relist(): Promise<void> {
+    if (this.relisting) return;
+    this.relisting = true;
     const stale = this.vault.connections.filter((record) => this.isStale(record));
     await Promise.all(stale.map((record) => this.list(record)));
-    this.looking = false;
+    this.relisting = false;
     if (stale.length > 0) this.offersChanged();
-    if (this.started) this.lookLater();
+    if (this.started) this.relistLater();
   }
 
-  private lookLater(): void {
-    this.cancelLook();
-    this.cancelLook = this.clock.after(LOOK_EVERY, () => void this.look());
+  private relistLater(): void {
+    this.cancelRelist();
+    this.cancelRelist = this.clock.after(RELIST_CHECK, () => void this.relist());
   }
 
   private isStale(record: ConnectionRecord): boolean {
@@ -201,7 +202,7 @@ export class Host {
     return this.vault.keyFor(record, record.baseUrl);
   }
 
-  /** Refuses here what can be refused before the claim; the call itself asks for the key again. */
+  /** Makes the upstream call of a run. It throws what can be known to fail before the claim. */
   private prepare(request: CompletionRequest): Job {
     const { record, model } = choose(this.vault.connections, request.model);
     const key = this.keyFor(record);
@@ -211,19 +212,38 @@ export class Host {
       who: whoIs(record, key !== null, model),
       model,
       formData: request.form_data,
+      // A server that does not know the limits sends none.
+      limits: { firstLine: request.first_line_timeout ?? null, idle: request.idle_timeout ?? null },
     };
     return (write, signal) => run(call, this.upstream, write, signal);
   }
 
   private announced(record: ConnectionRecord): Connection {
     const { id, provider, label, models } = record;
-    return { id, provider, label, models: [...models], error: this.errorOf(record) };
+    return {
+      id,
+      provider,
+      label,
+      models: [...models],
+      error: this.errorOf(record),
+      first_line_timeout: record.firstLineTimeout ?? null,
+      idle_timeout: record.idleTimeout ?? null,
+    };
   }
 
   private shown(record: ConnectionRecord): ConnectionState {
     const { id, provider, label, baseUrl, models } = record;
-    const hasKey = this.vault.hasKey(record);
-    return { id, provider, label, baseUrl, hasKey, models, error: this.errorOf(record) };
+    return {
+      id,
+      provider,
+      label,
+      baseUrl,
+      hasKey: this.vault.hasKey(record),
+      models,
+      error: this.errorOf(record),
+      firstLineTimeout: record.firstLineTimeout ?? null,
+      idleTimeout: record.idleTimeout ?? null,
+    };
   }
 
   private errorOf(record: ConnectionRecord) {

@@ -1,4 +1,4 @@
-/** The companion's program: reads its options, keeps its identity in a file, and runs until it is told to end. */
+/** The companion's program: it reads its options, keeps its identity in a file, and runs until a signal ends it. */
 
 import { randomBytes } from "node:crypto";
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
@@ -6,7 +6,7 @@ import { homedir, hostname } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { failureOf } from "../failures";
-import type { Identity } from "../vault";
+import type { Identity } from "../vault/vault";
 import { openCompanion } from "./companion";
 import type { Host } from "./host";
 
@@ -30,7 +30,7 @@ const OPTIONS = {
 
 const { env } = process;
 
-/** Told to end. */
+/** Whether a signal has told the program to end. */
 let leaving = false;
 
 async function main(): Promise<void> {
@@ -46,10 +46,10 @@ async function main(): Promise<void> {
     environment: env,
   });
   endOnSignals(host);
-  host.subscribe(() => endIfUnwanted(host));
-  sayWhenAway(host, url);
+  host.subscribe(() => endIfRefused(host));
+  reportAway(host, url);
   await host.start();
-  sayWhenReady(host);
+  reportReady(host);
 }
 
 function readFlags() {
@@ -61,7 +61,7 @@ function readFlags() {
   }
 }
 
-/** A name that is given now goes before the one that was kept. */
+/** Reads the identity from its file, or makes one. A name that is given replaces the one in the file. */
 async function readIdentity(name: string | undefined): Promise<Identity> {
   const folder =
     env.KEYSIDE_EXECUTOR_DIR ?? join(env.XDG_CONFIG_HOME ?? join(homedir(), ".config"), "keyside");
@@ -77,14 +77,14 @@ async function readIdentity(name: string | undefined): Promise<Identity> {
     name: name ?? hostname(),
   };
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  // Written aside first: a half-written identity would be lost for good.
+  // It is written to another file first: if the program ended half way, the identity would be lost.
   await writeFile(`${file}.new`, JSON.stringify(fresh), { mode: 0o600 });
   await rename(`${file}.new`, file);
   return fresh;
 }
 
-/** Says so once; the models were listed by then, or could not be. */
-function sayWhenReady(host: Host): void {
+/** Prints one line when the executor is ready for the first time. */
+function reportReady(host: Host): void {
   let said = false;
   const look = () => {
     const { status, name, connections } = host.state();
@@ -97,20 +97,23 @@ function sayWhenReady(host: Host): void {
   look();
 }
 
-/** Once for each time that the server cannot be reached. */
-function sayWhenAway(host: Host, url: string): void {
+/** Says that the server cannot be reached, or why it takes nobody for the moment. Each reason is said once. */
+function reportAway(host: Host, url: string): void {
   let tried = false;
-  let away = false;
+  let said: string | null = null;
   host.subscribe(() => {
-    const { status } = host.state();
+    const { status, error } = host.state();
     tried ||= status === "connecting";
-    if (status === "offline" && tried && !away && !leaving)
-      process.stderr.write(`Waiting for the server at ${url}\n`);
-    if (status !== "connecting") away = tried && status === "offline";
+    if (status === "ready") said = null;
+    const away = status === "offline" || (status === "connecting" && error !== null);
+    if (!away || !tried || leaving) return;
+    const why = error ? `. It says: ${error.message}` : "";
+    if (said !== why) process.stderr.write(`Waiting for the server at ${url}${why}\n`);
+    said = why;
   });
 }
 
-function endIfUnwanted(host: Host): void {
+function endIfRefused(host: Host): void {
   const { status, error } = host.state();
   if (status === "refused")
     end(`The server refuses this executor: ${error?.message ?? "it gives no reason."}`);
@@ -118,10 +121,10 @@ function endIfUnwanted(host: Host): void {
 }
 
 function endOnSignals(host: Host): void {
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void goodbye(host));
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void stopAndExit(host));
 }
 
-async function goodbye(host: Host): Promise<never> {
+async function stopAndExit(host: Host): Promise<never> {
   leaving = true;
   await host.stop();
   process.exit(0);

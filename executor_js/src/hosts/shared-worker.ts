@@ -1,12 +1,14 @@
-/** The SharedWorker: one executor for all tabs, which outlives the tab that started it. */
+/**
+ * The script of the SharedWorker: one executor for all tabs, which goes on when the tab that started it is closed.
+ */
 
+import { serve } from "../client/ports";
 import { openBrowserHost } from "./browser";
-import { serve } from "./ports";
 
 const scope = self as unknown as SharedWorkerGlobalScope;
 const host = openBrowserHost(scope.name);
 
-// Set before anything is awaited: the first page is waiting already.
+// The first page connects at once, so this must be set before anything is awaited.
 scope.onconnect = ({ ports: [port] }) => {
   if (port) serve(port, host);
 };

@@ -1,7 +1,10 @@
-/** The dedicated worker, where a browser has no SharedWorker: one executor for one tab, elected by the lock. */
+/**
+ * The script of the dedicated worker, for browsers without SharedWorker. Of all tabs, the one with the lock
+ * connects.
+ */
 
+import { serve } from "../client/ports";
 import { openBrowserHost } from "./browser";
-import { serve } from "./ports";
 
 const scope = self as unknown as DedicatedWorkerGlobalScope;
 

@@ -3,10 +3,20 @@
 import { expect } from "vitest";
 import type { Job } from "../../src/attempt";
 import { Executor } from "../../src/executor";
-import type { MemoryLink } from "../../src/memory";
-import type { Finish } from "../../src/protocol.gen";
+import type { MemoryLink } from "../../src/link/memory";
+import type { Connection, Finish } from "../../src/protocol.gen";
 import { FakeClock } from "./clock";
 import { memoryServer, type ServerDouble } from "./server";
+
+const CONNECTION: Connection = {
+  id: "c",
+  provider: "custom",
+  label: "",
+  models: [],
+  error: null,
+  first_line_timeout: null,
+  idle_timeout: null,
+};
 
 /** An upstream call that the test leads. */
 export class Led {
@@ -43,7 +53,7 @@ export class ExecutorBench {
       instance: "instance",
       maxRuns: 2,
       name: () => "Test",
-      connections: () => [{ id: "c", provider: "custom", label: "", models: [], error: null }],
+      connections: () => [CONNECTION],
       prepare: () => this.prepare(),
       changed: () => {},
     });

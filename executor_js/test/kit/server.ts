@@ -1,7 +1,7 @@
 /** A small server that follows the protocol for executors: fences, deduplicates, refuses gaps, gives verdicts. */
 
 import { failure } from "../../src/failures";
-import { MemoryLink } from "../../src/memory";
+import { MemoryLink } from "../../src/link/memory";
 import type {
   Answer,
   CompletionRequest,
@@ -53,7 +53,13 @@ export class ServerDouble {
 
   offer(
     runId: string,
-    more: { attempt?: number; model?: Partial<ModelRef>; formData?: object } = {},
+    more: {
+      attempt?: number;
+      model?: Partial<ModelRef>;
+      formData?: object;
+      firstLineTimeout?: number;
+      idleTimeout?: number;
+    } = {},
   ): ServedRun {
     const attempt = more.attempt ?? 1;
     const request: CompletionRequest = {
@@ -65,6 +71,8 @@ export class ServerDouble {
       message_id: `message-${runId}`,
       model: { id: "model", provider: null, connection_id: null, ...more.model },
       form_data: { model: "model", messages: [], stream: true, ...more.formData },
+      first_line_timeout: more.firstLineTimeout ?? null,
+      idle_timeout: more.idleTimeout ?? null,
     };
     const run: ServedRun = { request, state: "offered", lines: [], finish: null, frames: [] };
     this.runs.set(request.channel, run);

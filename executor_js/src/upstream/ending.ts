@@ -1,8 +1,8 @@
-/** Watches the data of a stream for how it ends (E7). */
+/** Reads the data of a stream to find out how the answer ended (E7). */
 
+import { failure } from "../failures";
+import type { Failure, Finish } from "../protocol.gen";
 import { explainError, parseJson, type Who } from "./explain";
-import { failure } from "./failures";
-import type { Failure, Finish } from "./protocol.gen";
 
 const REASONS: Readonly<Record<string, Finish["reason"]>> = {
   stop: "stop",
@@ -22,13 +22,13 @@ export class Ending {
     this.who = who;
   }
 
-  /** The data of one event. */
+  /** Looks at the data of one event. */
   observe(data: string): void {
     if (data.trim() === "[DONE]") this.done = true;
     else this.look(parseJson(data));
   }
 
-  /** Nothing that follows belongs to the answer. */
+  /** Whether the answer is over, so that nothing that follows belongs to it. */
   get reached(): boolean {
     return this.done || this.error !== null;
   }

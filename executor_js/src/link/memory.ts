@@ -1,15 +1,19 @@
-/** A transport without a network: two ends in one process, joined by JSON as on the wire. */
+/**
+ * A transport without a network: both ends are in one process, and what they exchange becomes JSON as on the wire.
+ */
 
-import type { Failure, ServerMessage } from "./protocol.gen";
+import type { Failure, ServerMessage } from "../protocol.gen";
 import type { Connect, Handlers } from "./transport";
 
 export type Serve = (event: string, payload: unknown, answer: (ack: unknown) => void) => void;
 
-/** The server's end. Whoever tests an executor scripts it. */
+/** The server's end. A test of an executor writes what it answers. */
 export class MemoryLink {
-  /** Everything that the client sent, as text. */
+  /** Everything that the client sent, as JSON text. */
   readonly bytes: string[] = [];
   connected = false;
+  /** While it is set, whoever connects is refused with it. */
+  refusal: Failure | null = null;
   private readonly serve: Serve;
   private handlers: Handlers | null = null;
   private wanted = false;
@@ -36,8 +40,11 @@ export class MemoryLink {
   /** The connection comes back, if the client still wants it. */
   restore(): void {
     if (this.connected || !this.wanted) return;
-    this.connected = true;
-    this.handlers?.opened();
+    if (this.refusal) this.refuse(this.refusal);
+    else {
+      this.connected = true;
+      this.handlers?.opened();
+    }
   }
 
   cut(): void {
@@ -52,7 +59,7 @@ export class MemoryLink {
     this.handlers?.refused(error);
   }
 
-  /** A server event; `answered` gets the client's callback. */
+  /** Sends a server event. `answered` is called with what the client answers. */
   send(message: ServerMessage, answered: (value: unknown) => void = () => {}): void {
     if (!this.connected) return;
     this.handlers?.received(copy(message), (value) => answered(this.record(value)));

@@ -1,8 +1,10 @@
-/** What a page says to its executor, and what it is told: the contract between the page and the worker hosts. */
+/**
+ * The contract between a page and its worker: what the page can ask of its executor, and the state that it is shown.
+ */
 
-import type { Failure, Model } from "./protocol.gen";
+import type { Failure, Model } from "../protocol.gen";
 
-/** A connection as a page sees it: never its key. */
+/** A connection as a page sees it. Its key is not in it. */
 export interface ConnectionState {
   readonly id: string;
   readonly provider: string;
@@ -10,8 +12,12 @@ export interface ConnectionState {
   readonly baseUrl: string;
   readonly hasKey: boolean;
   readonly models: readonly Model[];
-  /** Why its models could not be listed the last time. */
+  /** Why it cannot be used, or why its models could not be listed the last time. */
   readonly error: Failure | null;
+  /** How long its upstream may take for the first word, in seconds; null means the server's default. */
+  readonly firstLineTimeout: number | null;
+  /** How long its upstream may be silent in mid-answer, in seconds; null means the server's default. */
+  readonly idleTimeout: number | null;
 }
 
 /** What a person typed into the connection form. Without `id` a new connection is made. */
@@ -24,6 +30,9 @@ export interface ConnectionDraft {
   readonly key?: string;
   /** Models to offer when the server cannot list its own. */
   readonly models?: readonly string[];
+  /** In seconds. `undefined` keeps what is stored; null leaves it to the server. */
+  readonly firstLineTimeout?: number | null;
+  readonly idleTimeout?: number | null;
 }
 
 export type TestResult =
@@ -33,19 +42,20 @@ export type TestResult =
 export interface HostState {
   readonly executorId: string;
   readonly name: string;
-  /** `ready`: connected and announced. `replaced`: a newer instance took over. `refused`: see `error`. */
+  /** `ready`: connected and announced. `replaced`: a newer instance took over. `refused`: it stays away. */
   readonly status: "connecting" | "ready" | "offline" | "replaced" | "refused";
+  /** Why the server refuses this executor, for good or for the moment. */
   readonly error: Failure | null;
-  /** Where keys live: encrypted in this browser, or in memory only because the origin is not secure. */
+  /** Where keys are kept: encrypted in this browser, or only in memory because the origin is not secure. */
   readonly vault: "stored" | "memory";
   readonly connections: readonly ConnectionState[];
-  /** Runs in hand. */
+  /** How many runs the executor has taken and not delivered yet. */
   readonly running: number;
 }
 
 export interface ExecutorClient {
   readonly kind: "shared" | "dedicated";
-  /** The newest state; `null` until the worker has answered. The same object until something changes. */
+  /** The newest state, or null until the worker has answered. It is the same object until something changes. */
   state(): HostState | null;
   subscribe(listener: () => void): () => void;
   /** Stores the connection, then lists its models. The promise rejects with a `Failure`. */
@@ -56,17 +66,17 @@ export interface ExecutorClient {
   /** Lists the models of a stored connection again. */
   refreshConnection(id: string): Promise<ConnectionState>;
   rename(name: string): Promise<void>;
-  /** Signing out: ends the runs in hand and stops the worker's connection. */
+  /** Ends the runs and the connection of the worker, when the user signs out. */
   stop(): Promise<void>;
 }
 
-/** How a page opens its executor (exported by `index.ts`). `userId` names the vault. */
+/** Opens the executor of a page. `userId` says whose vault it uses. */
 export type OpenExecutor = (options: {
   readonly userId: number;
   readonly workers: WorkerFactories;
 }) => ExecutorClient;
 
-/** The page's bundler must see the worker's URL, so the page makes the workers. */
+/** Makes the workers. The page does it, because its bundler must see the URL of the worker's script. */
 export interface WorkerFactories {
   /** Absent where the browser has no SharedWorker. */
   readonly shared?: (name: string) => { readonly port: MessagePort };

@@ -1,29 +1,28 @@
 /**
  * The connections of one user and their keys, each key pinned to the origin that it was entered for.
  *
- * A key is readable only inside this program: it is stored encrypted, or, where the origin has no WebCrypto
- * (plain http), kept in memory alone. Whoever asks for one names the address that it would be sent to.
+ * A key is readable only inside this program: it is stored encrypted, or kept in memory where the origin has no
+ * WebCrypto (plain http). Code that asks for a key must name the address to which it would send it.
  */
 
-import { originOf } from "./base-url";
-import type { ConnectionDraft } from "./client";
-import { hasMoved, readKey, recordFrom } from "./draft";
-import { FailureError, fail, failure } from "./failures";
-import { randomId } from "./ids";
-import type { Failure } from "./protocol.gen";
-import { providerOf } from "./providers";
-import type { ConnectionRecord, Listing } from "./record";
+import type { ConnectionDraft } from "../client/contract";
+import { FailureError, fail, failure } from "../failures";
+import { randomId } from "../names";
+import type { Failure } from "../protocol.gen";
+import { originOf } from "../upstream/base-url";
+import { providerOf } from "../upstream/providers";
+import { type ConnectionRecord, hasMoved, type Listing, readKey, recordFrom } from "./connection";
 import type { Sealed, Sealer } from "./sealer";
-import type { VaultStore } from "./vault-store";
+import type { VaultStore } from "./store";
 
-/** Who this executor is to the server; made once for each user and browser profile. */
+/** Who this executor is to the server. It is made once for each user and browser profile. */
 export interface Identity {
   readonly executorId: string;
   readonly secret: string;
   readonly name: string;
 }
 
-/** A key as it is stored: the ciphertext beside the origin that it is pinned to. */
+/** A key as it is stored: encrypted, with the origin that it is pinned to. */
 interface SealedKey {
   readonly origin: string;
   readonly sealed: Sealed;
@@ -42,7 +41,7 @@ export interface Preview {
 const LONGEST_NAME = 200;
 
 export class Vault {
-  /** `memory`: keys are gone when this program ends. */
+  /** With `memory`, the keys are gone when this program ends. */
   readonly kind: "stored" | "memory";
   private readonly store: VaultStore;
   private readonly sealer: Sealer | null;
@@ -58,7 +57,7 @@ export class Vault {
     this.who = who;
   }
 
-  /** `name` is what the executor is called until its user calls it something else. */
+  /** `name` is the executor's name until its user changes it. */
   static async open(store: VaultStore, sealer: Sealer | null, name: string): Promise<Vault> {
     const fresh: Identity = { executorId: randomId(), secret: randomId(32), name };
     const identity = (await store.ensure("meta", "identity", fresh)) as Identity;
@@ -76,7 +75,9 @@ export class Vault {
     return [...this.records.values()].sort((a, b) => a.position - b.position);
   }
 
-  /** Every key in plain, to be kept out of whatever leaves. The same array until something changes. */
+  /**
+   * Every key as plain text, so that it can be removed from whatever leaves. The same array until something changes.
+   */
   get secrets(): readonly string[] {
     return this.plainSecrets;
   }
@@ -89,7 +90,10 @@ export class Vault {
     return this.keys.get(record.id)?.origin === originOf(record.baseUrl);
   }
 
-  /** The key to send to `url`, or null if the connection has none. Throws `key_unavailable` rather than send it elsewhere. */
+  /**
+   * The key to send to `url`, or null if the connection has none. Throws `key_unavailable` if the key is pinned
+   * elsewhere.
+   */
   keyFor(record: ConnectionRecord, url: string): string | null {
     const key = this.keys.get(record.id);
     if (key && key.origin === originOf(url)) return key.text;
@@ -98,7 +102,7 @@ export class Vault {
     return null;
   }
 
-  /** Why the connection cannot be used as it is, if it wants a key. */
+  /** Why the connection cannot be used: its key is missing. Null if it has one or needs none. */
   keyFailure(record: ConnectionRecord): Failure | null {
     if (this.hasKey(record)) return null;
     if (record.keyed) {
@@ -124,7 +128,7 @@ export class Vault {
     return record;
   }
 
-  /** Notes what a connection offers, if it is still as it was when its models were asked for. */
+  /** Stores a connection's models, unless its address has changed since they were asked for. */
   async noteListing(asked: ConnectionRecord, listing: Listing): Promise<void> {
     const record = this.records.get(asked.id);
     if (record?.baseUrl !== asked.baseUrl) return;
@@ -146,7 +150,7 @@ export class Vault {
     await this.store.put("meta", "identity", this.who);
   }
 
-  /** Reads everything again: another worker of the same user may have changed it. */
+  /** Reads everything again, because another worker of the same user may have changed it. */
   async reload(): Promise<void> {
     const meta = await this.store.all("meta");
     this.who = (meta.get("identity") as Identity | undefined) ?? this.who;
@@ -155,7 +159,7 @@ export class Vault {
     this.listSecrets();
   }
 
-  /** A key stays with its connection, but does not move to another host with it. */
+  /** The stored key of a connection, unless the connection moves to another host. */
   private keptKey(before: ConnectionRecord | undefined, after: ConnectionRecord): string | null {
     if (!before || hasMoved(before, after.baseUrl)) return null;
     return this.keys.get(before.id)?.text ?? null;
@@ -169,7 +173,7 @@ export class Vault {
     const opened = new Map<string, PlainKey>();
     for (const [id, value] of await this.store.all("keys")) {
       const { origin, sealed } = value as SealedKey;
-      // One that does not open any more is as good as none: its connection then says so.
+      // A key that cannot be decrypted any more counts as missing, and its connection says so.
       const text = await sealer.open(sealed, contextOf(id, origin)).catch(() => null);
       if (text !== null) opened.set(id, { origin, text });
     }
@@ -201,5 +205,5 @@ export class Vault {
   }
 }
 
-/** Binds the ciphertext to its connection and origin: moved to another row, it does not open. */
+/** Binds a ciphertext to its connection and origin, so that it cannot be opened from another row. */
 const contextOf = (id: string, origin: string): string => `keyside key ${id} ${origin}`;

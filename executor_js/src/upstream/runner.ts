@@ -1,20 +1,23 @@
-/** Runs one upstream call: connection, dialect, fetch, and the answer's lines in the OpenAI chunk dialect. */
+/** Runs one upstream call: it fetches, and writes the answer's lines in the dialect of OpenAI's chunks. */
 
 import { createParser, type EventSourceParser } from "eventsource-parser";
-import { beginning, texts, whole } from "./body";
-import type { Dialect, Json, Target, UpstreamRequest } from "./dialects/dialect";
+import type { Clock } from "../clock";
+import type { Dialect, Json, Target, UpstreamRequest } from "../dialects/dialect";
+import { FailureError, fail } from "../failures";
+import { MAX_LINE } from "../limits";
+import type { Finish } from "../protocol.gen";
+import { beginning, type ReadWatch, texts, whole } from "./body";
 import { Ending } from "./ending";
 import { explainError, explainStatus, explainUnreachable, type Place, parseJson, type Who } from "./explain";
-import { FailureError, fail } from "./failures";
-import { MAX_LINE } from "./limits";
-import type { Finish } from "./protocol.gen";
+import { limitsOfWhole, type SilenceLimits, SilenceWatch } from "./silence";
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
-/** The outside world of a call. */
+/** What a call needs of the outside world. */
 export interface Upstream {
   readonly fetch: Fetch;
   readonly place: Place;
+  readonly clock: Clock;
 }
 
 export interface Call {
@@ -23,40 +26,55 @@ export interface Call {
   readonly who: Who;
   readonly model: string;
   readonly formData: Json;
+  readonly limits: SilenceLimits;
 }
 
 export type Write = (line: string) => Promise<void>;
 
 const MOST_ERROR_TEXT = 64 * 1024;
-/** More than a line: pretty-printed JSON shrinks when it becomes one. */
+/** Larger than a line, because indented JSON becomes shorter when it is written on one line. */
 const MOST_COMPLETION_TEXT = 4 * MAX_LINE;
 
 const ABORTED: Finish = { reason: "aborted", error: null };
 
+/** Makes the call, writes the answer's lines in order, and returns how it ended. */
 export async function run(
   call: Call,
   upstream: Upstream,
   write: Write,
   signal: AbortSignal,
 ): Promise<Finish> {
+  const silence = new SilenceWatch(limitsOf(call), call.who.label, upstream.clock);
   try {
     const request = call.dialect.chat(call.target, call.model, call.formData);
-    const response = await ask(request, call.who, upstream, signal);
-    const finish = await relay(response, call, write);
+    const either = AbortSignal.any([signal, silence.signal]);
+    const response = await ask(request, call.who, upstream, either, silence);
+    const finish = await relay(response, call, write, silence).catch((error: unknown) => {
+      // Why the answer broke off says more than what is wrong with the part that came.
+      throw silence.error ?? error;
+    });
+    if (silence.error && finish.reason === "truncated") throw silence.error;
     return signal.aborted ? ABORTED : finish;
   } catch (error) {
     if (signal.aborted) return ABORTED;
-    if (error instanceof FailureError) return { reason: "error", error: error.failure };
+    const known = error instanceof FailureError ? error : silence.error;
+    if (known) return { reason: "error", error: known.failure };
     throw error;
+  } finally {
+    silence.stop();
   }
 }
 
-/** The answer, if it is 2xx; otherwise throws a `FailureError` with a sentence for people. */
+const limitsOf = ({ formData, limits }: Call): SilenceLimits =>
+  formData.stream === true ? limits : limitsOfWhole(limits);
+
+/** Returns an answer whose status is 2xx. Otherwise throws a `FailureError` with a sentence for people. */
 export async function ask(
   { url, method, headers, body }: UpstreamRequest,
   who: Who,
   { fetch, place }: Upstream,
   signal: AbortSignal,
+  watch?: ReadWatch,
 ): Promise<Response> {
   const init: RequestInit = { ...OPTIONS, method, headers, body: body ?? null, signal };
   const response = await fetch(url, init).catch((error: unknown) => {
@@ -70,20 +88,23 @@ export async function ask(
     );
   }
   if (response.ok) return response;
-  const text = response.body ? await whole(texts(response.body), MOST_ERROR_TEXT) : "";
+  const text = response.body ? await whole(texts(response.body, watch), MOST_ERROR_TEXT) : "";
   throw new FailureError(explainStatus(response.status, text, who));
 }
 
-/** No cookie, no referrer, and no redirect: that could carry the key to a host that it is not pinned to. */
+/**
+ * Sends no cookie and no referrer, and follows no redirect, which could take the key to a host that it is not pinned
+ * to.
+ */
 const OPTIONS: RequestInit = { credentials: "omit", referrerPolicy: "no-referrer", redirect: "manual" };
 
-async function relay(response: Response, call: Call, write: Write): Promise<Finish> {
+async function relay(response: Response, call: Call, write: Write, watch: ReadWatch): Promise<Finish> {
   if (!response.body) fail("upstream_not_a_stream");
-  const text = texts(response.body);
+  const text = texts(response.body, watch);
   try {
     const head = await beginning(text);
     const first = head.trimStart().charAt(0);
-    // What providers name as the content type is often wrong; the first character never is.
+    // The content type that a provider names is often wrong, so the first character decides.
     if (first === "{" || first === "[") return await relayCompletion(head, text, call, write);
     if (first === "<") fail("upstream_not_a_stream");
     return await relayStream(head, text, call, write, isEventStream(response));
@@ -95,7 +116,7 @@ async function relay(response: Response, call: Call, write: Write): Promise<Fini
 const isEventStream = (response: Response): boolean =>
   response.headers.get("content-type")?.includes("text/event-stream") ?? false;
 
-/** An answer in one piece: asked for with `stream: false`, or from a server that does not stream. */
+/** Relays an answer in one piece: it was asked for with `stream: false`, or the server does not stream. */
 async function relayCompletion(
   head: string,
   text: AsyncIterable<string>,
@@ -149,7 +170,7 @@ async function* following(
 
 /** The data of the events in a stream of server-sent events. */
 class Events {
-  /** Whether there was anything that only such a stream has. */
+  /** Whether an event or a comment came, which only such a stream has. */
   seen = false;
   private readonly parser: EventSourceParser;
   private data: string[] = [];
@@ -179,7 +200,7 @@ class Events {
     return data;
   }
 
-  /** The last event of a server that closes without the blank line, unless it is only a part of one. */
+  /** The last event of a server that closes without a blank line. A part of an event is left out. */
   rest(): string[] {
     return this.feed("\n\n").filter((data) => data.trim() === "[DONE]" || parseJson(data) !== undefined);
   }

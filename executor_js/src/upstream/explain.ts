@@ -1,18 +1,18 @@
-/** Says in plain words what went wrong upstream, and what to do next; never where upstream is, or with which key. */
+/** Says in plain words what went wrong upstream and what to do next. It never names the address or the key. */
 
+import type { Provider } from "../catalog.gen";
+import type { ErrorCode } from "../errors.gen";
+import { failure } from "../failures";
+import type { Failure } from "../protocol.gen";
 import { isLoopback } from "./base-url";
-import type { Provider } from "./catalog.gen";
-import type { ErrorCode } from "./errors.gen";
-import { failure } from "./failures";
-import type { Failure } from "./protocol.gen";
 
-/** Whom the sentence is about. */
+/** The connection that a sentence is about. */
 export interface Who {
   readonly label: string;
   readonly provider: Provider | undefined;
   readonly baseUrl: string;
   readonly hasKey: boolean;
-  /** The model that was asked for; null where models are listed. */
+  /** The model that was asked for, or null where models are listed. */
   readonly model: string | null;
 }
 
@@ -25,13 +25,13 @@ export interface Place {
 
 const LONGEST_QUOTE = 500;
 
-/** An answer that is not 2xx. */
+/** Explains an answer whose status is not 2xx. */
 export function explainStatus(status: number, body: string, who: Who): Failure {
   const { message, code } = readError(parseJson(body));
   return byStatus(status, code, message, who);
 }
 
-/** An error object, in mid-stream or as the whole answer. Null if the value is none. */
+/** Explains an error object, in mid-stream or as the whole answer. Null if the value is no error. */
 export function explainError(value: unknown, who: Who): Failure | null {
   const { found, message, code } = readError(value);
   if (!found) return null;
@@ -44,11 +44,19 @@ function byStatus(status: number, code: string, message: string, who: Who): Fail
   return failure(kind, `${sentence(kind, status, who)}${said}`);
 }
 
+/** The codes of providers for failures that have a code of their own here. */
+const KNOWN_CODES: ReadonlyMap<string, ErrorCode> = new Map([
+  ["invalid_api_key", "upstream_unauthorized"],
+  ["model_not_found", "upstream_model_not_found"],
+  ["rate_limit_exceeded", "upstream_rate_limited"],
+]);
+
 function kindOf(status: number, code: string, message: string): ErrorCode {
-  if (status === 401 || status === 403 || code === "invalid_api_key") return "upstream_unauthorized";
-  if (code === "model_not_found" || (status === 404 && /model/i.test(message)))
-    return "upstream_model_not_found";
-  if (status === 402 || status === 429 || code === "rate_limit_exceeded") return "upstream_rate_limited";
+  if (status === 401 || status === 403) return "upstream_unauthorized";
+  const known = KNOWN_CODES.get(code);
+  if (known) return known;
+  if (status === 404 && /model/i.test(message)) return "upstream_model_not_found";
+  if (status === 402 || status === 429) return "upstream_rate_limited";
   return "upstream_error";
 }
 
@@ -75,7 +83,10 @@ interface ReadError {
   readonly code: string;
 }
 
-/** `{"error": {...}}`, `{"error": "..."}`, `{"object": "error"}`, `{"message"}`, `{"detail"}`, or a list of one of them. */
+/**
+ * Reads `{"error": {...}}`, `{"error": "..."}`, `{"object": "error"}`, `{"message"}`, `{"detail"}`, or a list of one
+ * of them.
+ */
 function readError(value: unknown): ReadError {
   const outer = fields(Array.isArray(value) ? value[0] : value);
   const inner = typeof outer.error === "object" && outer.error !== null ? fields(outer.error) : outer;
@@ -104,7 +115,7 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** The fetch failed without an answer. A browser does not say why, so the likely reasons are named. */
+/** Explains a fetch that failed without an answer. A browser does not say why, so the likely reasons are named. */
 export function explainUnreachable(who: Who, place: Place): Failure {
   const reasons = place.kind === "node" ? [fromNode(who)] : fromBrowser(who, place);
   return failure("upstream_unreachable", [`${who.label} cannot be reached.`, ...reasons].join(" "));

@@ -1,13 +1,13 @@
-/** Lists the models of a connection, and knows when to do so again. */
+/** Lists the models of a connection, and decides when to list them again. */
 
-import { texts, whole } from "./body";
-import type { Target } from "./dialects/dialect";
-import { parseJson } from "./explain";
-import { FailureError, fail, failure } from "./failures";
-import type { Failure, Model } from "./protocol.gen";
-import { dialectOf, modelNamed, providerOf } from "./providers";
-import type { ConnectionRecord, Listing } from "./record";
-import { ask, type Upstream } from "./runner";
+import type { Target } from "../dialects/dialect";
+import { FailureError, fail, failure } from "../failures";
+import type { Failure, Model } from "../protocol.gen";
+import { texts, whole } from "../upstream/body";
+import { parseJson } from "../upstream/explain";
+import { dialectOf, modelNamed, providerOf } from "../upstream/providers";
+import { ask, type Upstream } from "../upstream/runner";
+import type { ConnectionRecord, Listing } from "./connection";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -39,6 +39,7 @@ export async function listModels(
 const notAList = ({ label }: ConnectionRecord): string =>
   `${label} answered with something that is no list of models. Check the connection's base URL; most end with /v1.`;
 
+/** Whom a sentence about this connection is about. */
 export const whoIs = (record: ConnectionRecord, hasKey: boolean, model: string | null) => ({
   label: record.label,
   provider: providerOf(record.provider),
@@ -47,22 +48,25 @@ export const whoIs = (record: ConnectionRecord, hasKey: boolean, model: string |
   model,
 });
 
-/** What to note after a listing that went well: what the server has, and what the user named besides. */
+/** What to store after a successful listing: the server's models, and those that the user named besides. */
 export function listed(record: ConnectionRecord, models: readonly Model[], now: number): Listing {
   const named = record.offered.filter((id) => !models.some((model) => model.id === id));
   return { models: [...models, ...named.map(modelNamed)], error: null, listedAt: now };
 }
 
-/** What to note after one that failed: the list stays, or is made of what is known without the server. */
+/** What to store after a failed listing: the models of the last one, or those that the user or the catalog names. */
 export function notListed(record: ConnectionRecord, error: Failure, now: number): Listing {
   const known = record.offered.length > 0 ? record.offered : (providerOf(record.provider)?.models ?? []);
   const models = record.models.length > 0 ? record.models : known.map(modelNamed);
-  // A server that answers, but has no list, is why the user could name models.
+  // If the user named models because the server has no list, a missing list is no error.
   const expected = record.offered.length > 0 && !error.code.match(/unreachable|unauthorized|key/);
   return { models, error: expected ? null : error, listedAt: now };
 }
 
-/** An hour after it went well; after failures sooner at first: a local server may just not have been started yet. */
+/**
+ * Whether to list again: an hour after a success, and sooner after a failure, because a local server may just not
+ * run yet.
+ */
 export function isStale(record: ConnectionRecord, failures: number, now: number): boolean {
   const age = failures > 0 ? Math.min(MINUTE * 2 ** (failures - 1), HOUR) : HOUR;
   return now - record.listedAt >= age;

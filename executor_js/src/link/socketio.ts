@@ -1,23 +1,26 @@
-/** The transport over Socket.IO: the only file that knows socket.io-client (C1 to C3, C6). */
+/** The connection to a server over Socket.IO. No other file imports socket.io-client (C1 to C3, C6). */
 
 import { io, type Socket } from "socket.io-client";
-import { ERRORS, type ErrorCode } from "./errors.gen";
-import { failure } from "./failures";
-import type { Failure, ServerMessage } from "./protocol.gen";
+import { ERRORS, type ErrorCode } from "../errors.gen";
+import { failure } from "../failures";
+import type { Failure, ServerMessage } from "../protocol.gen";
 import type { Connect, Handlers, Transport } from "./transport";
 
-export const PROTOCOL = 1;
+const PROTOCOL = 1;
 
-/** An acknowledgement that is so late is void; socket.io then forgets the callback. */
+/** An acknowledgement that comes later than this is void: socket.io then forgets the callback. In milliseconds. */
 const FORGET_ACK = 120_000;
 
-/** After the server itself has ended the connection, socket.io leaves the next try to us. */
-const RETURN_AFTER = 1_000;
+/**
+ * socket.io does not reconnect after the server itself has ended the connection, so this module does. In
+ * milliseconds.
+ */
+const RECONNECT_DELAY = 1_000;
 
 export interface SocketOptions {
   /** The server's origin. */
   readonly url: string;
-  /** An API token; browsers come with their session's cookie. */
+  /** An API token. A browser needs none: its session's cookie says who it is. */
   readonly token?: string | undefined;
   readonly client: { readonly name: string; readonly version: string };
 }
@@ -58,7 +61,7 @@ class SocketTransport implements Transport {
   }
 
   emit(event: string, payload: unknown, answered: (ack: unknown) => void): void {
-    // socket.io would keep it, and send it before anything else on the next connection.
+    // Without a connection socket.io would keep the event, and send it first on the next connection.
     if (!this.socket.connected) return;
     this.socket.timeout(FORGET_ACK).emit(event, payload, (error: Error | null, ack: unknown) => {
       if (!error) answered(ack);
@@ -78,30 +81,34 @@ class SocketTransport implements Transport {
   private disconnected(reason: string): void {
     if (!this.wanted) return;
     this.handlers.closed();
-    if (reason === "io server disconnect") setTimeout(() => this.comeBack(), RETURN_AFTER);
+    if (reason === "io server disconnect") setTimeout(() => this.reconnect(), RECONNECT_DELAY);
   }
 
-  private comeBack(): void {
+  private reconnect(): void {
     if (this.wanted) this.connect();
   }
 
-  /** While socket.io is at it, it must not be told so again: it would greet twice, and be sent away for good. */
+  /**
+   * socket.io must not be told to connect while it does: it would send its greeting twice, which the server refuses.
+   */
   private connect(): void {
     if (!this.socket.active) this.socket.connect();
   }
 
   private failed(error: Error): void {
     if (!this.wanted) return;
-    // `active`: the network failed, and socket.io tries again. Otherwise the server has refused.
+    // `active` means that the network failed and socket.io tries again. Otherwise the server has refused.
     this.wanted = this.socket.active;
     if (this.wanted) this.handlers.closed();
     else this.handlers.refused(refusalOf(error));
   }
 }
 
-/** The server refuses with an error's code as the message, or with the whole failure as its data. */
-function refusalOf(error: Error & { data?: { message?: unknown } }): Failure {
-  const code = error.message in ERRORS ? (error.message as ErrorCode) : "unauthorized";
-  const said = error.data?.message;
-  return failure(code, typeof said === "string" && said !== code ? said : undefined);
+/** The server refuses with an error's code as the message. Something in between may refuse with any other text. */
+function refusalOf({ message, data }: Error & { data?: { message?: unknown } }): Failure {
+  const explained = typeof data?.message === "string" ? data.message : undefined;
+  if (isCode(message)) return failure(message, explained === message ? undefined : explained);
+  return failure("internal", explained ?? `The server refused the connection. It said: ${message}`);
 }
+
+const isCode = (text: string): text is ErrorCode => Object.hasOwn(ERRORS, text);

@@ -1,8 +1,11 @@
-/** Base URLs as people type them, and what can be known from one. */
+/** Reads base URLs as people type them, and tells what is known of a URL. */
 
-import { fail } from "./failures";
+import { fail } from "../failures";
 
-/** Without query, fragment and slash at the end. Throws a `FailureError` that says what is wrong. */
+/**
+ * Returns the URL without its query, its fragment and a slash at the end. Throws a `FailureError` that says what is
+ * wrong.
+ */
 export function normalizeBaseUrl(text: string): string {
   const url = parse(text.trim());
   if (url.username || url.password) {
@@ -23,7 +26,7 @@ function parse(text: string): URL {
   return new URL(text);
 }
 
-/** What a key is pinned to: scheme, host and port. */
+/** Scheme, host and port, which a key is pinned to. */
 export const originOf = (url: string): string => new URL(url).origin;
 
 export function isLoopback(url: string): boolean {

@@ -1,5 +1,7 @@
-/** The page's end: opens the worker in which the executor lives, and asks it. */
+/** The page's end of the worker's port: opens the worker, sends it requests and keeps its newest state. */
 
+import { randomId, workerName } from "../names";
+import type { Failure } from "../protocol.gen";
 import type {
   ConnectionDraft,
   ConnectionState,
@@ -8,11 +10,8 @@ import type {
   OpenExecutor,
   TestResult,
   WorkerFactories,
-} from "./client";
-import { workerName } from "./hosts/names";
-import type { Answers, Ask, Port, Said } from "./hosts/ports";
-import { randomId } from "./ids";
-import type { Failure } from "./protocol.gen";
+} from "./contract";
+import type { PageRequest, Port, Results, WorkerMessage } from "./ports";
 
 export const openExecutor: OpenExecutor = ({ userId, workers }) => {
   const { kind, port, terminate } = openWorker(workers, workerName(userId));
@@ -39,7 +38,7 @@ interface Waiting {
   reject(error: Failure): void;
 }
 
-/** What is shown when the worker cannot run an executor at all. */
+/** The state that is shown when the worker cannot make an executor. */
 const NO_HOST: HostState = {
   executorId: "",
   name: "",
@@ -63,11 +62,11 @@ class WorkerClient implements ExecutorClient {
     this.kind = kind;
     this.port = port;
     this.terminate = terminate;
-    port.onmessage = ({ data }: MessageEvent<Said>) => this.hear(data);
-    void holdLock(`keyside-page-${randomId()}`).then((page) => this.greet(page));
+    port.onmessage = ({ data }: MessageEvent<WorkerMessage>) => this.receive(data);
+    void holdLock(`keyside-page-${randomId()}`).then((page) => this.sayHello(page));
   }
 
-  private greet(page: string | null): void {
+  private sayHello(page: string | null): void {
     this.ask({ what: "hello", page }).catch((error: Failure) => this.show({ ...NO_HOST, error }));
   }
 
@@ -105,25 +104,25 @@ class WorkerClient implements ExecutorClient {
     this.terminate();
   }
 
-  private ask<A extends Ask>(ask: A): Promise<Answers[A["what"]]> {
+  private ask<A extends PageRequest>(request: A): Promise<Results[A["what"]]> {
     this.lastId += 1;
     const id = this.lastId;
     return new Promise((resolve, reject) => {
-      this.waiting.set(id, { resolve: (value) => resolve(value as Answers[A["what"]]), reject });
-      this.port.postMessage({ id, ask });
+      this.waiting.set(id, { resolve: (value) => resolve(value as Results[A["what"]]), reject });
+      this.port.postMessage({ id, request });
     });
   }
 
-  private hear(said: Said): void {
-    if (said.kind === "state") this.show(said.state);
-    else this.settle(said);
+  private receive(message: WorkerMessage): void {
+    if (message.kind === "state") this.show(message.state);
+    else this.settle(message);
   }
 
-  private settle(said: Exclude<Said, { kind: "state" }>): void {
-    const asked = this.waiting.get(said.id);
-    this.waiting.delete(said.id);
-    if (said.kind === "answer") asked?.resolve(said.value);
-    else asked?.reject(said.error);
+  private settle(message: Exclude<WorkerMessage, { kind: "state" }>): void {
+    const waiting = this.waiting.get(message.id);
+    this.waiting.delete(message.id);
+    if (message.kind === "answer") waiting?.resolve(message.value);
+    else waiting?.reject(message.error);
   }
 
   private show(state: HostState): void {
@@ -132,9 +131,12 @@ class WorkerClient implements ExecutorClient {
   }
 }
 
-/** Holds a Web Lock for as long as this page lives, so that the worker learns when it goes; null without Web Locks. */
+/**
+ * Holds a Web Lock while this page lives, so that the worker learns when it is gone. Null where there are no Web
+ * Locks.
+ */
 function holdLock(name: string): Promise<string | null> {
-  // Neither plain http nor Node has them.
+  // A page on plain http has none, and Node has none.
   const locks: LockManager | undefined = globalThis.navigator?.locks;
   if (!locks) return Promise.resolve(null);
   return new Promise((held) => {

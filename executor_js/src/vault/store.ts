@@ -1,4 +1,4 @@
-/** Where a vault keeps its rows: IndexedDB, or memory. */
+/** The tables in which a vault keeps its rows, in IndexedDB or in memory. */
 
 export type Table = "meta" | "connections" | "keys";
 
@@ -6,7 +6,10 @@ const TABLES: readonly Table[] = ["meta", "connections", "keys"];
 
 export interface VaultStore {
   all(table: Table): Promise<ReadonlyMap<string, unknown>>;
-  /** The row, which is made from `value` if there is none: two workers that start together get the same one. */
+  /**
+   * Returns the row, and stores `value` as the row if there is none. Two workers that start together get the same
+   * row.
+   */
   ensure(table: Table, id: string, value: unknown): Promise<unknown>;
   put(table: Table, id: string, value: unknown): Promise<void>;
   remove(table: Table, id: string): Promise<void>;

@@ -1,6 +1,6 @@
-/** The names that a page and its workers agree on. */
+/** Names that a page and its workers agree on, and random ids. */
 
-/** The worker's name: the page's build is appended, so that two builds never share a worker. */
+/** The name of a user's worker. The page appends its build, so that two builds never share a worker. */
 export const workerName = (userId: number): string => `keyside-${userId}`;
 
 export interface ReadName {
@@ -13,13 +13,13 @@ export function readWorkerName(name: string): ReadName {
   return { user, version };
 }
 
-/** One vault a user: another account in the same browser opens another one. */
+/** The database of a user's vault. Another account in the same browser has another one. */
 export const vaultName = (user: string): string => `keyside-vault-${user}`;
 
 /** The Web Lock that the one running executor of a user holds. */
 export const lockName = (user: string): string => `keyside-executor-${user}`;
 
-/** Where workers of one user tell each other of changes. */
+/** The channel on which the workers of a user tell each other of changes. */
 export const channelName = (user: string): string => `keyside-changes-${user}`;
 
 const BROWSERS: readonly (readonly [RegExp, string])[] = [
@@ -40,9 +40,15 @@ const SYSTEMS: readonly (readonly [RegExp, string])[] = [
   [/Linux/, "Linux"],
 ];
 
-/** What an executor in a browser is called until its user renames it, such as `Firefox on Linux`. */
+/** The name of an executor in a browser until its user renames it, such as `Firefox on Linux`. */
 export function browserName(userAgent: string): string {
   const first = (table: readonly (readonly [RegExp, string])[]) =>
     table.find(([pattern]) => pattern.test(userAgent))?.[1];
   return [first(BROWSERS) ?? "Browser", first(SYSTEMS)].filter(Boolean).join(" on ");
+}
+
+/** A random id in hexadecimal, two characters for each byte. Plain http has no `crypto.randomUUID`. */
+export function randomId(bytes = 16): string {
+  const values = crypto.getRandomValues(new Uint8Array(bytes));
+  return Array.from(values, (value) => value.toString(16).padStart(2, "0")).join("");
 }

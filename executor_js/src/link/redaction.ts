@@ -1,13 +1,18 @@
-/** Makes what is about to leave safe to send: no secret in it, and no half of a character (E13). */
+/** Cleans whatever leaves the executor: it replaces secrets, and halves of characters that cannot be stored (E13). */
+
+import type { Connect } from "./transport";
 
 const REDACTED = "[redacted]";
 
-/** Shorter strings cannot be secrets, but are words: a local server's key `none` must not blank that word in answers. */
+/**
+ * Shorter strings stay, because they may be words: a local server's key `none` must not remove that word from
+ * answers.
+ */
 const SHORTEST_SECRET = 8;
 
 export type Clean = <T>(value: T) => T;
 
-/** `secrets` is asked each time; it returns the same array until they change. */
+/** `secrets` is called for each string. It returns the same array until the secrets change. */
 export function cleaner(secrets: () => readonly string[]): Clean {
   let known: readonly string[] | null = null;
   let pattern: RegExp | null = null;
@@ -22,15 +27,32 @@ export function cleaner(secrets: () => readonly string[]): Clean {
   return (value) => mapStrings(value, cleanText);
 }
 
+/** Wraps a transport so that all that an executor sends or answers is cleaned. It has no other way to the server. */
+export function guarded(connect: Connect, clean: Clean): Connect {
+  return (handlers) => {
+    const transport = connect({
+      opened: () => handlers.opened(),
+      closed: () => handlers.closed(),
+      refused: (error) => handlers.refused(error),
+      received: (message, answer) => handlers.received(message, (value) => answer(clean(value))),
+    });
+    return {
+      open: () => transport.open(),
+      close: () => transport.close(),
+      emit: (event, payload, answered) => transport.emit(event, clean(payload), answered),
+    };
+  };
+}
+
 function patternOf(secrets: readonly string[]): RegExp | null {
   const forms = new Set(secrets.filter((secret) => secret.length >= SHORTEST_SECRET).flatMap(spellings));
   if (forms.size === 0) return null;
-  // Longest first: one secret can be the beginning of another.
+  // The longest comes first, because one secret can be the beginning of another.
   const longestFirst = [...forms].sort((a, b) => b.length - a.length);
   return new RegExp(longestFirst.map(escapeForPattern).join("|"), "g");
 }
 
-/** The ways in which a secret can stand in a line: plain, in a JSON string, in JSON within JSON, in a URL. */
+/** The forms that a secret can have in a line: as it is, in a JSON string, in JSON within JSON, in a URL. */
 function spellings(secret: string): string[] {
   const json = insideJson(secret);
   const slashes = json.replaceAll("/", "\\/");
@@ -47,7 +69,7 @@ const escapeForPattern = (text: string): string => text.replace(/[\\^$.*+?()[\]{
 /** A backslash escape of JSON: a pair of surrogates, one alone, or any other. */
 const JSON_ESCAPE = /\\u(d[89ab][0-9a-f]{2})(\\ud[c-f][0-9a-f]{2})?|\\u(d[c-f][0-9a-f]{2})|\\./gis;
 
-/** Replaces lone surrogates, also those that are written as JSON escapes: the server could not store them. */
+/** Replaces lone surrogates, which the server cannot store, also where they are written as JSON escapes. */
 export function wellFormed(text: string): string {
   const units = text.replace(/\p{Surrogate}/gu, "\ufffd");
   if (!/\\ud[89a-f]/i.test(units)) return units;

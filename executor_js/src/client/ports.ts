@@ -1,15 +1,15 @@
-/** What goes through a port between a page and its worker: questions, answers, and the state after each change. */
+/** The worker's end of a page's port: the messages that go through it, and how the worker answers them. */
 
-import type { ConnectionDraft, ConnectionState, HostState, TestResult } from "../client";
 import { failureOf } from "../failures";
+import type { Host } from "../hosts/host";
 import type { Failure } from "../protocol.gen";
-import type { Host } from "./host";
+import type { ConnectionDraft, ConnectionState, HostState, TestResult } from "./contract";
 
 /**
- * What a page asks for. `hello` comes first: it starts the executor, if it does not run, and asks for the state. It
- * names the Web Lock that the page holds for as long as it lives; null where there are no Web Locks.
+ * A request of a page. `hello` is the first: it starts the executor, if it does not run yet. It names the Web Lock
+ * that the page holds while it lives, or null where there are no Web Locks.
  */
-export type Ask =
+export type PageRequest =
   | { readonly what: "hello"; readonly page: string | null }
   | { readonly what: "save"; readonly draft: ConnectionDraft }
   | { readonly what: "remove"; readonly id: string }
@@ -18,7 +18,7 @@ export type Ask =
   | { readonly what: "rename"; readonly name: string }
   | { readonly what: "stop" };
 
-export interface Answers {
+export interface Results {
   hello: undefined;
   save: ConnectionState;
   remove: undefined;
@@ -28,12 +28,12 @@ export interface Answers {
   stop: undefined;
 }
 
-export interface Question {
+export interface PageMessage {
   readonly id: number;
-  readonly ask: Ask;
+  readonly request: PageRequest;
 }
 
-export type Said =
+export type WorkerMessage =
   | { readonly kind: "answer"; readonly id: number; readonly value: unknown }
   | { readonly kind: "failure"; readonly id: number; readonly error: Failure }
   | { readonly kind: "state"; readonly state: HostState };
@@ -41,18 +41,18 @@ export type Said =
 /** A MessagePort, a Worker, or a dedicated worker's own scope. */
 export interface Port {
   onmessage: ((event: MessageEvent) => void) | null;
-  /** Called where a browser tells that the other end is gone. */
+  /** Called when the other end is gone, in browsers that tell. */
   onclose?: ((event: Event) => void) | null;
   postMessage(message: unknown): void;
 }
 
-/** The worker's end of a page's port. `opening` is the host that is still being made. */
+/** Serves the requests that come through a port. `opening` is the host, which may still be in the making. */
 export function serve(port: Port, opening: Promise<ServedHost>): void {
   opening.then(
     (host) => watch(port, host),
     () => {},
   );
-  port.onmessage = async ({ data }: MessageEvent<Question>) => {
+  port.onmessage = async ({ data }: MessageEvent<PageMessage>) => {
     port.postMessage(await reply(data, opening));
   };
 }
@@ -70,16 +70,16 @@ export type ServedHost = Pick<
   | "rename"
   | "stop"
 > & {
-  /** A page has come; it holds that Web Lock while it lives. */
+  /** A page has come. It holds the Web Lock of this name while it lives. */
   hello(page: string | null): void;
 };
 
-/** Tells the page every state, but several changes at once only once. */
+/** Tells the page the state after each change. Changes that come together are told once. */
 function watch(port: Port, host: ServedHost): void {
   let due = false;
   const tell = () => {
     due = false;
-    port.postMessage({ kind: "state", state: host.state() } satisfies Said);
+    port.postMessage({ kind: "state", state: host.state() } satisfies WorkerMessage);
   };
   const changed = () => {
     if (!due) queueMicrotask(tell);
@@ -90,28 +90,28 @@ function watch(port: Port, host: ServedHost): void {
   tell();
 }
 
-async function reply({ id, ask }: Question, opening: Promise<ServedHost>): Promise<Said> {
+async function reply({ id, request }: PageMessage, opening: Promise<ServedHost>): Promise<WorkerMessage> {
   try {
-    return { kind: "answer", id, value: await answer(await opening, ask) };
+    return { kind: "answer", id, value: await answer(await opening, request) };
   } catch (error) {
     return { kind: "failure", id, error: failureOf(error, "internal") };
   }
 }
 
-function answer(host: ServedHost, ask: Ask): unknown {
-  switch (ask.what) {
+function answer(host: ServedHost, request: PageRequest): unknown {
+  switch (request.what) {
     case "hello":
-      return host.hello(ask.page);
+      return host.hello(request.page);
     case "save":
-      return host.saveConnection(ask.draft);
+      return host.saveConnection(request.draft);
     case "remove":
-      return host.removeConnection(ask.id);
+      return host.removeConnection(request.id);
     case "test":
-      return host.testConnection(ask.draft);
+      return host.testConnection(request.draft);
     case "refresh":
-      return host.refreshConnection(ask.id);
+      return host.refreshConnection(request.id);
     case "rename":
-      return host.rename(ask.name);
+      return host.rename(request.name);
     case "stop":
       return host.stop();
   }

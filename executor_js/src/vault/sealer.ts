@@ -1,4 +1,4 @@
-/** Encrypts keys with a key of WebCrypto that no script can read out (AES-GCM). */
+/** Encrypts keys (AES-GCM) with a WebCrypto key whose bytes no script can read. */
 
 export interface Sealed {
   readonly iv: Uint8Array<ArrayBuffer>;
@@ -6,7 +6,7 @@ export interface Sealed {
 }
 
 export interface Sealer {
-  /** `context` is not secret; what is sealed opens only with the same one. */
+  /** `context` is not secret. What is sealed with one context can only be opened with the same one. */
   seal(text: string, context: string): Promise<Sealed>;
   open(sealed: Sealed, context: string): Promise<string>;
 }

@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { choose } from "../src/choice";
-import { modelNamed } from "../src/providers";
-import type { ConnectionRecord } from "../src/record";
+import { modelNamed } from "../src/upstream/providers";
+import { type ConnectionRecord, choose } from "../src/vault/connection";
 
 const record = (id: string, provider: string, ...models: string[]): ConnectionRecord => ({
   id,

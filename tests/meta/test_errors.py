@@ -17,7 +17,7 @@ TYPESCRIPT = re.compile(
 )
 OF_THE_PAGE = {"offline"}
 """What the page says of a request that did not get to the server."""
-OF_UPSTREAMS = "executor_js/src/explain.ts"
+OF_UPSTREAMS = "executor_js/src/upstream/explain.ts"
 """Reads the codes of others."""
 
 

@@ -46,7 +46,7 @@ class Authenticator:
     def check_origin(self, headers: Mapping[str, str], *, needed: bool = False) -> None:
         """Raises `bad_origin` for another site's page, and where `needed` also if nothing says whose page it is.
 
-        ApiCalls send no Origin. Browsers leave it out of same-origin GETs only, and may say so in a header
+        Programs send no Origin. Browsers leave it out of same-origin GETs only, and may say so in a header
         that pages cannot forge.
         """
         origin = headers.get("origin")

@@ -144,7 +144,7 @@ def _applies(run: Run, input: Input, now: float) -> bool:
             return attempt == run.attempt and run.state not in ENDED
         case Decline() | Abandon() | Disconnect() | Answered():
             return input.attempt == run.attempt and type(input) in TRANSITIONS[run.state]
-        case Retry() | Offer():
+        case Offer() | Resume() | Retry():
             return True
         case Expire():
             return run.deadline is not None and run.deadline.at <= now and not run.final

@@ -144,8 +144,10 @@ def _applies(run: Run, input: Input, now: float) -> bool:
             return attempt == run.attempt and run.state not in ENDED
         case Decline() | Abandon() | Disconnect() | Answered():
             return input.attempt == run.attempt and type(input) in TRANSITIONS[run.state]
-        case Offer() | Resume() | Retry():
+        case Offer() | Resume():
             return True
+        case Retry():
+            return run.state is State.QUEUED and bool(run.tried)
         case Expire():
             return run.deadline is not None and run.deadline.at <= now and not run.final
         case Close():

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from keyside.core.changes import Change, Changes, Entry, Removed, Written, view
+from keyside.core.changes import Change, Changes, Entry, LinesAdded, Removed, view
 from keyside.core.message import closed, written
 from keyside.core.run import State
-from keyside.core.transcript import transcribe
+from keyside.core.transcript import merge, transcribe
 from keyside.protocol import wire
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat, Citation, Message, RunExecutor, ToolCall
 from keyside.protocol.errors import failure
-from keyside.testing import DONE, text_line
-from tests.core.runs import NOW, queued, run_in
+from tests.core.lines import DONE, text_line
+from tests.core.runs import NOW, frame, queued, run_in
 
 RUN = run_in(State.STREAMING)
 CHAT = Chat(id=1, title="t", head_id="a", model="test/m", created_at=iso(NOW), updated_at=iso(NOW))
@@ -32,6 +32,10 @@ MESSAGE = Message(
 EVENT: TypeAdapter[Any] = TypeAdapter(wire.ChatEvent)
 
 
+def added(*lines: str) -> LinesAdded:
+    return LinesAdded(RUN, frame(0, *lines))
+
+
 def payload(change: Change) -> dict[str, Any]:
     return Entry(chat_id=1, seq=7, at=NOW, change=change).payload
 
@@ -43,7 +47,7 @@ def payload(change: Change) -> dict[str, Any]:
         (MESSAGE, "message"),
         (Removed(("a", "b")), "removed"),
         (RUN, "run"),
-        (Written(RUN, 0, (text_line("x"),)), "delta"),
+        (added(text_line("x")), "delta"),
         (CHAT, "chat"),
     ],
 )
@@ -57,13 +61,13 @@ def test_each_change_becomes_an_event_of_the_wire(change: Change, kind: str) -> 
 @pytest.mark.rule("V2")
 def test_a_delta_holds_what_was_added_and_nothing_else() -> None:
     head = {"chat_id": 1, "seq": 7, "at": iso(NOW), "kind": "delta", "run_id": "r", "message_id": "a"}
-    assert payload(Written(RUN, 0, (": comment", DONE))) == head
-    assert payload(Written(RUN, 0, (text_line("a"), text_line("b")))) == head | {"content": "ab"}
+    assert payload(added(": comment", DONE)) == head
+    assert payload(added(text_line("a"), text_line("b"))) == head | {"content": "ab"}
     lines = (
         'data: {"choices": [{"delta": {"reasoning": "r", "tool_calls": [{"index": 0, "id": "t"}]}}]}',
         'data: {"choices": [{"delta": {"images": [{"image_url": {"url": "/i"}}]}}], "citations": ["u"]}',
     )
-    assert payload(Written(RUN, 0, lines)) == head | {
+    assert payload(added(*lines)) == head | {
         "reasoning": "r",
         "tool_calls": [{"index": 0, "id": "t", "name": "", "arguments": ""}],
         "images": ["/i"],
@@ -86,6 +90,19 @@ def test_the_runs_that_end_in_a_transaction_are_found_in_it() -> None:
     ended = run_in(State.DONE)
     changes = Changes(1, 1, NOW, (RUN, MESSAGE, ended, CHAT))
     assert list(changes.ended) == [ended]
+
+
+def test_a_transaction_with_lines_alone_is_known_as_such() -> None:
+    lines = Changes(1, 1, NOW, (added("x"), added("y")))
+    assert lines.only_lines
+    assert not replace(lines, changes=(added("x"), RUN)).only_lines
+    assert not replace(lines, deletes_chat=True).only_lines
+
+
+@pytest.mark.rule("V2", "V3")
+@pytest.mark.parametrize("lines", [(), (": x",), (text_line("a"),), (": x", text_line("a"), DONE, text_line("b"))])
+def test_what_lines_add_is_the_same_together_as_one_by_one(lines: tuple[str, ...]) -> None:
+    assert added(*lines).delta == merge(added(line).delta for line in lines) == transcribe(lines)
 
 
 # --- the message of a run --------------------------------------------------------------------------

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyside.core.frames import end_mark_of
 from keyside.core.plain import Joiner, lines_of_answer
-from keyside.core.transcript import read, survey, transcribe
+from keyside.core.reading import read
+from keyside.core.transcript import transcribe
 from keyside.protocol.wire import MAX_FRAGMENT
-from keyside.testing import DONE, text_line
+from tests.core.lines import DONE, text_line
 
 
 def joined(strings: list[str]) -> tuple[list[str], str]:
@@ -116,7 +118,7 @@ COMPLETION = {
 def test_a_completion_object_is_the_whole_answer() -> None:
     lines = lines_of_answer(COMPLETION)
     assert lines is not None
-    draft, mark = transcribe(lines), survey(map(read, lines))
+    draft, mark = transcribe(lines), end_mark_of(map(read, lines))
     assert (draft.content, draft.finish_reason) == ("語 </think>", "length")
     assert draft.usage is not None
     assert (draft.usage.prompt_tokens, draft.usage.completion_tokens) == (3, 4)

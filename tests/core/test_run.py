@@ -1,54 +1,99 @@
-"""A run's life: every transition there is, and everything that is refused."""
+"""A run's life: every transition there is, and everything that is refused or passed over."""
 
 from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 
+from keyside.core.frames import FrameLines
 from keyside.core.inputs import (
+    Abandon,
+    Answered,
     Cancel,
     Close,
+    CloseMessage,
+    Decline,
+    Disconnect,
     Expire,
     Fail,
     Finish,
+    Follow,
     Input,
-    Lines,
-    Lose,
     Offer,
-    Return,
+    Recover,
+    ReopenMessage,
+    Resume,
+    Retry,
     Start,
     Stop,
+    Unfollow,
 )
-from keyside.core.limits import Limits, expiry
-from keyside.core.run import BOUND, ENDED, TRANSITIONS, State, step
+from keyside.core.run import BOUND, ENDED, Run, State, channel_of
+from keyside.core.step import TRANSITIONS, Refused
 from keyside.protocol.errors import failure
-from keyside.testing import DONE
-from tests.core.runs import ASSIGNMENT, LATER, NOW, piece, queued, refusal, run_in, stored, suitable, through
+from tests.core.lines import DONE
+from tests.core.runs import (
+    ASSIGNMENT,
+    BUSY,
+    KEYED_CALL,
+    LATER,
+    LIMITS,
+    NEVER,
+    NOW,
+    OTHER,
+    PLAIN,
+    STOPPED_BY_UPSTREAM,
+    feed,
+    frame,
+    overdue,
+    passes,
+    queued,
+    refusal,
+    run_in,
+    stored,
+    suitable,
+    through,
+    when_due,
+)
 
 S = State
-INPUTS: tuple[type[Input], ...] = get_args(Input)
+INPUTS: tuple[type[Any], ...] = get_args(Input)
 
 R1: dict[State, dict[type[Any], State]] = {
-    S.QUEUED: {Offer: S.OFFERED, Fail: S.FAILED, Expire: S.FAILED, Stop: S.ABORTED},
-    S.OFFERED: {Start: S.STREAMING, Lose: S.QUEUED, Expire: S.QUEUED, Fail: S.FAILED, Stop: S.ABORTED},
+    S.QUEUED: {Offer: S.OFFERED, Retry: S.QUEUED, Fail: S.FAILED, Expire: S.FAILED, Stop: S.ABORTED},
+    S.OFFERED: {
+        Start: S.STREAMING,
+        Answered: S.OFFERED,
+        Recover: S.OFFERED,
+        Decline: S.QUEUED,
+        Disconnect: S.QUEUED,
+        Abandon: S.QUEUED,
+        Expire: S.QUEUED,
+        Fail: S.FAILED,
+        Stop: S.ABORTED,
+    },
     S.STREAMING: {
         Start: S.STREAMING,
-        Lines: S.STREAMING,
-        Return: S.STREAMING,
+        Answered: S.STREAMING,
+        FrameLines: S.STREAMING,
+        Resume: S.STREAMING,
         Finish: S.DONE,
         Fail: S.FAILED,
         Expire: S.FAILED,
-        Lose: S.SUSPENDED,
+        Disconnect: S.SUSPENDED,
+        Abandon: S.INTERRUPTED,
         Stop: S.ABORTED,
     },
     S.SUSPENDED: {
-        Return: S.STREAMING,
+        Resume: S.STREAMING,
+        Recover: S.SUSPENDED,
         Finish: S.DONE,
         Fail: S.FAILED,
         Expire: S.INTERRUPTED,
+        Abandon: S.INTERRUPTED,
         Stop: S.ABORTED,
     },
-    S.INTERRUPTED: {Return: S.STREAMING, Expire: S.INTERRUPTED, Stop: S.INTERRUPTED},
+    S.INTERRUPTED: {Resume: S.STREAMING, Expire: S.INTERRUPTED, Stop: S.INTERRUPTED},
     S.DONE: {},
     S.FAILED: {},
     S.ABORTED: {},
@@ -56,10 +101,20 @@ R1: dict[State, dict[type[Any], State]] = {
 """The rule, written a second time: a change of the table is a change of the protocol."""
 
 LEGAL = [(state, kind, target) for state, row in R1.items() for kind, target in row.items()]
-KNOWN_ALREADY = {(S.STREAMING, Start), (S.SUSPENDED, Start)}
-ILLEGAL = [
-    (state, kind) for state in S for kind in INPUTS if kind not in R1[state] and (state, kind) not in KNOWN_ALREADY
-]
+HEARD = {(S.OFFERED, Answered), *((S.STREAMING, kind) for kind in (Start, Answered, FrameLines, Resume))}
+"""What only says that the executor is alive, or brings lines: the run's row stays as it is."""
+LIMIT_OF = {
+    S.QUEUED: "no_executor",
+    S.OFFERED: "callback_timeout",
+    S.STREAMING: "run_timeout",
+    S.SUSPENDED: "executor_lost",
+    S.INTERRUPTED: "executor_lost",
+}
+
+
+def before_its_end(state: State) -> Run:
+    """A run in that state with its limit over, so that every input of the table has something to do."""
+    return overdue(run_in(state), LIMIT_OF[state])
 
 
 # --- the table -------------------------------------------------------------------------------------
@@ -72,34 +127,23 @@ def test_the_table_of_transitions_is_the_protocols() -> None:
 
 @pytest.mark.rule("R1")
 @pytest.mark.parametrize(("state", "kind", "target"), LEGAL)
-def test_each_legal_input_leads_where_the_table_says(state: State, kind: type[Input], target: State) -> None:
-    before = run_in(state)
-    after, effects = step(before, suitable(kind, before), LATER)
+def test_each_legal_input_leads_where_the_table_says(state: State, kind: type[Any], target: State) -> None:
+    before = before_its_end(state)
+    after, effects = feed(before, suitable(kind, before))
     assert after.state is target
     if target is not state:
         assert (after.since, after.heard_at) == (LATER, LATER)
-    assert (Close() in effects) == (target in ENDED and state is not S.INTERRUPTED)
+    assert (CloseMessage() in effects) == (target in ENDED and state is not S.INTERRUPTED)
+    assert (ReopenMessage() in effects) == (target is S.STREAMING and state is S.INTERRUPTED)
     assert (after.ended_at is not None) == (target in ENDED)
 
 
 @pytest.mark.rule("R1")
 @pytest.mark.parametrize(("state", "kind", "target"), LEGAL)
-def test_each_change_of_state_raises_the_version_by_one(state: State, kind: type[Input], target: State) -> None:
-    before = run_in(state)
-    after, _ = step(before, suitable(kind, before), LATER)
-    stays = state is target is S.STREAMING
-    assert after.version == before.version + (0 if stays else 1)
-
-
-@pytest.mark.rule("R1")
-@pytest.mark.parametrize(("state", "kind"), ILLEGAL)
-def test_each_illegal_input_is_refused_and_changes_nothing(state: State, kind: type[Input]) -> None:
-    before = run_in(state)
-    copy = replace(before)
-    refused = refusal(before, suitable(kind, before))
-    assert before == copy
-    assert refused.expected == before.expected
-    assert (refused.code == "run_ended") == (state in ENDED)
+def test_each_change_of_state_raises_the_version_by_one(state: State, kind: type[Any], target: State) -> None:
+    before = before_its_end(state)
+    after, _ = feed(before, suitable(kind, before))
+    assert after.version == before.version + (0 if (state, kind) in HEARD else 1)
 
 
 @pytest.mark.rule("R1")
@@ -109,54 +153,267 @@ def test_what_has_started_is_never_offered_again() -> None:
     assert not any(target in offerable for state in BOUND | ENDED for target in TRANSITIONS[state].values())
 
 
+# --- every input in every state ----------------------------------------------------------------------
+
+STATES: dict[str, Run] = {
+    "queued": before_its_end(S.QUEUED),
+    "offered": before_its_end(S.OFFERED),
+    "streaming": before_its_end(S.STREAMING),
+    "suspended": before_its_end(S.SUSPENDED),
+    "interrupted": before_its_end(S.INTERRUPTED),
+    "interrupted for good": run_in(S.INTERRUPTED, closed_by="user"),
+    "done": run_in(S.DONE),
+    "failed": run_in(S.FAILED),
+    "aborted": run_in(S.ABORTED),
+}
+FOLLOWED = {
+    name: replace(run, attempt=2, request=KEYED_CALL, expected=0 if run.started_at is None else 1)
+    for name, run in STATES.items()
+}
+"""Their second attempt, so that there are one before it and one after it; what was started has a line."""
+
+CHANGES, HEARS, PASSES, REFUSES = "c", "h", ".", "x"
+WHAT_BECOMES_OF_IT = {
+    # in the order of STATES: q o s s i i d f a
+    "offer": "c x x x x x x x x",
+    "start": "x c . . x x x x x",
+    "answered": ". h h . . . . . .",
+    "decline": ". c . . . . . . .",
+    "decline for good": ". c . . . . . . .",
+    "lines": "x x h x x x x x x",
+    "lines to the end": "x x c c x x x x x",
+    "heartbeat": "x x h x x x x x x",
+    "finish, said by the executor": "x x c c x x x x x",
+    "finish": "x x c c x . . . .",
+    "fail, said by the executor": "x c c c x x x x x",
+    "fail": "c c c c x . . . .",
+    "fail, for an attempt": "c c c c . . . . .",
+    "stop, said by the executor": "x c c c x x x x .",
+    "stop": "c c c c c . . . .",
+    "close": ". . . . c . . . .",
+    "disconnect": ". c c . . . . . .",
+    "resume": "x x h c c x x x x",
+    "abandon": ". c c c . . . . .",
+    "expire": "c c c c c . . . .",
+    "retry": "c . . . . . . . .",
+    "recover": ". c c c . . . . .",
+    "follow": "c c c c . . . . .",
+    "unfollow": "c c c c . . . . .",
+}
+ANSWERED_WITH_A_REFUSAL = {"start", "lines", "lines to the end", "heartbeat", "resume"}
+
+
+def inputs(attempt: int) -> dict[str, Input]:
+    """One input of each sort, for this attempt if it names one."""
+    return {
+        "offer": Offer(ASSIGNMENT, "c2"),
+        "start": Start(attempt),
+        "answered": Answered(attempt),
+        "decline": Decline(attempt, BUSY),
+        "decline for good": Decline(attempt, NEVER),
+        "lines": frame(1, "data: x", attempt=attempt),
+        "lines to the end": frame(1, "data: x", DONE, attempt=attempt),
+        "heartbeat": frame(1, attempt=attempt),
+        "finish, said by the executor": Finish("stop", frame(1, "data: x", attempt=attempt)),
+        "finish": Finish("stop"),
+        "fail, said by the executor": Fail(failure("upstream_error"), frame(0, attempt=attempt)),
+        "fail": Fail(failure("no_executor")),
+        "fail, for an attempt": Fail(failure("line_too_long"), attempt=attempt),
+        "stop, said by the executor": Stop(frame=frame(0, attempt=attempt)),
+        "stop": Stop(),
+        "close": Close(),
+        "disconnect": Disconnect(attempt),
+        "resume": Resume(attempt),
+        "abandon": Abandon(attempt),
+        "expire": Expire(),
+        "retry": Retry(),
+        "recover": Recover(),
+        "follow": Follow("caller"),
+        "unfollow": Unfollow(None),
+    }
+
+
+def becomes(run: Run, input: Input) -> str:
+    """Which of the four things the input does."""
+    copy = replace(run)
+    try:
+        after, effects = feed(run, input)
+    except Refused:
+        return REFUSES
+    finally:
+        assert run == copy
+    if after is run:
+        assert effects == ()
+        return PASSES
+    return CHANGES if after.version == run.version + 1 else HEARS
+
+
+def test_the_table_of_what_becomes_of_inputs_has_each_type_of_them() -> None:
+    assert {type(input) for input in inputs(1).values()} == set(INPUTS)
+    assert inputs(1).keys() == WHAT_BECOMES_OF_IT.keys()
+
+
+@pytest.mark.rule("R1")
+@pytest.mark.parametrize("sort", WHAT_BECOMES_OF_IT)
+def test_each_input_changes_each_state_or_is_passed_over_or_refused(sort: str) -> None:
+    found = {name: becomes(run, inputs(2)[sort]) for name, run in FOLLOWED.items()}
+    assert found == dict(zip(STATES, WHAT_BECOMES_OF_IT[sort].split(), strict=True))
+
+
+@pytest.mark.rule("E4")
+@pytest.mark.parametrize("attempt", [1, 3])
+@pytest.mark.parametrize("sort", WHAT_BECOMES_OF_IT)
+def test_an_input_for_another_attempt_changes_nothing_in_any_state(sort: str, attempt: int) -> None:
+    """Whoever waits for an answer is told so; to what the server says itself nobody listens."""
+    input = inputs(attempt)[sort]
+    if input == inputs(2)[sort]:
+        return  # it names no attempt
+    waits = sort in ANSWERED_WITH_A_REFUSAL or "said by the executor" in sort
+    for run in FOLLOWED.values():
+        if waits:
+            assert refusal(run, input).code == "stale_attempt"
+        else:
+            assert passes(run, input)
+
+
+@pytest.mark.rule("R1")
+@pytest.mark.parametrize("index", [0, 1, 2, 3, 9])
+@pytest.mark.parametrize("name", STATES)
+def test_no_frame_whatever_its_index_breaks_a_run(name: str, index: int) -> None:
+    run = replace(FOLLOWED[name], expected=2)
+    for lines in ((), ("a",), ("a", "b", "c"), (DONE,), ("a", DONE)):
+        part = frame(index, *lines, attempt=2)
+        for input in (part, Finish("stop", part), Fail(BUSY, part), Stop(frame=part)):
+            assert becomes(run, input) in {CHANGES, HEARS, PASSES, REFUSES}
+
+
+@pytest.mark.rule("R1", "E4")
+@pytest.mark.parametrize("name", STATES)
+def test_a_refusal_says_that_the_run_has_ended_exactly_if_it_has(name: str) -> None:
+    run = FOLLOWED[name]
+    for sort in ("start", "lines", "finish, said by the executor", "fail, said by the executor", "resume"):
+        if becomes(run, inputs(2)[sort]) == REFUSES:
+            refused = refusal(run, inputs(2)[sort])
+            assert (refused.code == "run_ended") == (run.state in ENDED), sort
+            assert refused.expected == run.expected
+
+
 # --- offers and claims -----------------------------------------------------------------------------
 
 
 @pytest.mark.rule("E3", "R2")
 def test_each_offer_is_an_attempt_of_its_own_and_is_remembered_as_tried() -> None:
     first = through(queued(), Offer(ASSIGNMENT, "c1"))
-    assert (first.attempt, first.channel, first.assignment) == (1, "c1", ASSIGNMENT)
-    other = replace(ASSIGNMENT, key="1/phone", session_id="s2", visit="1/phone@s2#1")
-    second = through(first, Lose(), Offer(other, "c2"))
-    assert (second.attempt, second.channel, second.assignment) == (2, "c2", other)
-    assert second.tried == {ASSIGNMENT.visit, other.visit}
+    assert (first.attempt, first.channel_name, first.assignment) == (1, "c1.1", ASSIGNMENT)
+    second = through(first, Decline(1, BUSY), Offer(OTHER, "c2"))
+    assert (second.attempt, second.channel_name, second.assignment) == (2, "c1.2", OTHER)
+    assert second.tried == {ASSIGNMENT.announcement, OTHER.announcement}
     assert second.started_at is None
+
+
+@pytest.mark.rule("E5")
+def test_the_channels_of_all_attempts_lead_to_the_run() -> None:
+    first = through(queued(), Offer(ASSIGNMENT, "c1"))
+    second = through(first, Decline(1, BUSY), Offer(OTHER, "c2"))
+    assert channel_of(first.channel_name) == channel_of(second.channel_name) == second.channel == "c1"
 
 
 @pytest.mark.rule("E3")
 def test_the_claim_starts_the_run_and_no_line_comes_before_it() -> None:
     offered = run_in(S.OFFERED)
-    for early in (Lines(piece(0, "data: x")), Finish("stop", piece(0)), Lines(piece(0, DONE))):
+    for early in (frame(0, "data: x"), Finish("stop", frame(0)), frame(0, DONE)):
         assert refusal(offered, early).code == "not_started"
-    claimed, effects = step(offered, Start(1), LATER)
+    claimed, effects = feed(offered, Start(1))
     assert (claimed.state, claimed.started_at, effects) == (S.STREAMING, LATER, ())
 
 
 @pytest.mark.rule("E3", "E5")
 @pytest.mark.parametrize("state", sorted(BOUND))
 def test_a_claim_that_is_sent_again_is_acknowledged_again(state: State) -> None:
-    run = run_in(state, expected=3)
-    assert step(run, Start(1), LATER) == (run, ())
+    assert passes(run_in(state, expected=3), Start(1))
 
 
 @pytest.mark.rule("E3", "E4")
 def test_of_two_claims_that_of_the_older_offer_is_refused() -> None:
-    again = through(run_in(S.OFFERED), Lose(), Offer(replace(ASSIGNMENT, key="1/phone"), "c2"))
+    again = through(run_in(S.OFFERED), Decline(1, BUSY), Offer(OTHER, "c2"))
     assert refusal(again, Start(1)).code == "stale_attempt"
     assert through(again, Start(2)).state is S.STREAMING
 
 
 @pytest.mark.rule("E1", "E3")
 def test_a_claim_of_an_offer_that_was_taken_back_is_refused() -> None:
-    assert refusal(through(run_in(S.OFFERED), Lose()), Start(1)).code == "stale_attempt"
+    for lost in (Decline(1, BUSY), Disconnect(1), Abandon(1)):
+        assert refusal(through(run_in(S.OFFERED), lost), Start(1)).code == "stale_attempt"
+
+
+@pytest.mark.rule("E4", "E9", "R3")
+def test_the_last_words_of_an_executor_whose_offer_was_taken_back_do_not_end_the_run_that_waits() -> None:
+    """It was told to stop, and says `aborted`, as it should; the run is for another now."""
+    waiting, effects = when_due(run_in(S.OFFERED))
+    assert isinstance(effects[0], Cancel)
+    for last in (Stop(frame=frame(0)), Fail(failure("upstream_error"), frame(0, "data: x")), Finish("stop", frame(0))):
+        assert refusal(waiting, last).code == "stale_attempt"
 
 
 @pytest.mark.rule("E3")
-@pytest.mark.parametrize("input", [Lose(), Expire("callback_timeout")])
+@pytest.mark.parametrize("input", [Decline(1, BUSY), Disconnect(1), Abandon(1), Expire()])
 def test_an_offer_that_is_not_taken_is_recalled(input: Input) -> None:
-    after, effects = step(run_in(S.OFFERED), input, LATER)
-    assert effects == (Cancel("r", ASSIGNMENT, 1, "c1"),)
+    after, effects = feed(before_its_end(S.OFFERED), input)
+    assert effects == (Cancel("r", ASSIGNMENT, 1, "c1.1"),)
     assert (after.ended_at, after.failure, after.closed_by) == (None, None, None)
+
+
+@pytest.mark.rule("R2")
+@pytest.mark.parametrize(
+    ("input", "why"),
+    [
+        (Decline(1, BUSY), BUSY),
+        (Disconnect(1), failure("executor_lost")),
+        (Abandon(1), failure("executor_lost")),
+        (Expire(), failure("callback_timeout")),
+    ],
+)
+def test_why_an_offer_was_not_taken_is_kept_until_the_next_one(input: Input, why: Any) -> None:
+    waiting = through(before_its_end(S.OFFERED), input)
+    assert waiting.refusal == why
+    assert through(waiting, Retry()).refusal == why
+    assert through(waiting, Offer(OTHER, "c2")).refusal is None
+
+
+@pytest.mark.rule("R2")
+def test_a_refusal_that_is_not_retryable_fails_the_run_with_its_reason() -> None:
+    after, effects = feed(run_in(S.OFFERED), Decline(1, NEVER))
+    assert (after.state, after.failure, after.closed_by) == (S.FAILED, NEVER, "server")
+    assert effects == (CloseMessage(), Cancel("r", ASSIGNMENT, 1, "c1.1"))
+
+
+@pytest.mark.rule("E3")
+def test_a_callback_gives_the_executor_as_long_again_for_its_claim() -> None:
+    offered = run_in(S.OFFERED)
+    answered, effects = feed(offered, Answered(1))
+    assert answered == replace(offered, heard_at=LATER, deadline=answered.deadline)
+    assert answered.deadline is not None
+    assert (answered.deadline.at, answered.deadline.code) == (LATER + LIMITS.callback, "callback_timeout")
+    assert effects == ()
+
+
+@pytest.mark.rule("E4")
+@pytest.mark.parametrize("late", [Answered(1), Decline(1, BUSY), Decline(1, NEVER), Disconnect(1), Abandon(1)])
+def test_what_is_said_of_an_older_offer_does_not_touch_the_present_one(late: Input) -> None:
+    again = through(run_in(S.OFFERED), Decline(1, BUSY), Offer(OTHER, "c2"))
+    assert passes(again, late)
+    assert passes(through(again, Start(2)), late)
+
+
+@pytest.mark.rule("R3")
+def test_executors_that_did_not_take_a_run_may_be_asked_again() -> None:
+    waiting = through(run_in(S.OFFERED), Decline(1, BUSY))
+    assert waiting.tried == {ASSIGNMENT.announcement}
+    again, effects = feed(waiting, Retry(), LATER + 1)
+    assert (again.tried, again.attempt, again.since, effects) == (frozenset(), 1, LATER, ())
+    assert again.version == waiting.version + 1
+    assert passes(again, Retry()), "nobody is left out any more"
+    assert passes(queued(), Retry())
 
 
 # --- the fence -------------------------------------------------------------------------------------
@@ -167,18 +424,18 @@ def test_an_offer_that_is_not_taken_is_recalled(input: Input) -> None:
 @pytest.mark.parametrize("state", sorted(S))
 def test_what_another_attempt_says_is_stale_in_every_state(state: State, attempt: int) -> None:
     run = run_in(state, attempt=2)
-    late = piece(0, "data: x", DONE, attempt=attempt)
-    inputs: list[Input] = [Start(attempt), Return(attempt), Lines(late), Finish("stop", late)]
-    inputs += [Fail(failure("upstream_error"), late), Stop(piece=late)]
+    late = frame(0, "data: x", DONE, attempt=attempt)
+    inputs: list[Input] = [Start(attempt), Resume(attempt), late, Finish("stop", late)]
+    inputs += [Fail(failure("upstream_error"), late), Stop(frame=late)]
     assert {refusal(run, input).code for input in inputs} == {"stale_attempt"}
 
 
 @pytest.mark.rule("E4", "R5")
-@pytest.mark.parametrize("ending", [Stop(), Expire("run_timeout"), Fail(failure("deleted"))])
+@pytest.mark.parametrize("ending", [Stop(), Expire(), Fail(failure("deleted"))])
 def test_frames_of_a_run_that_others_ended_are_refused(ending: Input) -> None:
-    ended = through(run_in(S.STREAMING, expected=2), ending)
-    for frame in (Lines(piece(2, "data: x")), Lines(piece(0, "data: x")), Finish("stop", piece(2))):
-        assert refusal(ended, frame).code == "run_ended"
+    ended = through(overdue(run_in(S.STREAMING, expected=2), "run_timeout"), ending)
+    for late in (frame(2, "data: x"), frame(0, "data: x"), Finish("stop", frame(2))):
+        assert refusal(ended, late).code == "run_ended"
 
 
 # --- frames ----------------------------------------------------------------------------------------
@@ -187,46 +444,48 @@ def test_frames_of_a_run_that_others_ended_are_refused(ending: Input) -> None:
 @pytest.mark.rule("E5")
 def test_a_gap_is_refused_with_the_index_expected() -> None:
     run = run_in(S.STREAMING, expected=3)
-    refused = refusal(run, Lines(piece(4, "data: x")))
+    refused = refusal(run, frame(4, "data: x"))
     assert (refused.code, refused.expected) == ("gap", 3)
-    assert refusal(run, Finish("stop", piece(4))).code == "gap"
-    assert refusal(run, Lines(piece(5, DONE))).code == "gap"
+    for input in (Finish("stop", frame(4)), Fail(BUSY, frame(4)), Stop(frame=frame(4)), frame(5, DONE), frame(4)):
+        assert refusal(run, input).code == "gap"
 
 
 @pytest.mark.rule("E5")
 def test_the_next_frame_is_taken_whole() -> None:
-    after, effects = step(run_in(S.STREAMING, expected=3), Lines(piece(3, "a", "b")), LATER)
+    after, effects = feed(run_in(S.STREAMING, expected=3), frame(3, "a", "b"))
     assert (after.expected, after.heard_at) == (5, LATER)
     assert stored(effects) == [(3, ("a", "b"))]
 
 
 @pytest.mark.rule("E5")
 def test_of_an_overlapping_frame_the_new_part_is_taken() -> None:
-    after, effects = step(run_in(S.STREAMING, expected=3), Lines(piece(1, "b", "c", "d", "e")), LATER)
+    after, effects = feed(run_in(S.STREAMING, expected=3), frame(1, "b", "c", "d", "e"))
     assert after.expected == 5
     assert stored(effects) == [(3, ("d", "e"))]
 
 
 @pytest.mark.rule("E5")
-@pytest.mark.parametrize("known", [piece(0, "a", "b", "c"), piece(1, "b"), piece(0), piece(2, "c")])
-def test_lines_that_are_known_already_are_passed_over(known: Any) -> None:
+@pytest.mark.parametrize("known", [frame(0, "a", "b", "c"), frame(1, "b"), frame(0), frame(2, "c")])
+def test_lines_that_are_known_already_are_passed_over(known: FrameLines) -> None:
     run = run_in(S.STREAMING, expected=3, version=4)
-    after, effects = step(run, Lines(known), LATER)
+    after, effects = feed(run, known)
     assert effects == ()
-    assert after == replace(run, heard_at=LATER)
+    assert after == replace(run, heard_at=LATER, deadline=after.deadline)
 
 
 @pytest.mark.rule("E8")
 def test_a_heartbeat_counts_as_heard_and_changes_nothing_that_is_stored() -> None:
     run = run_in(S.STREAMING, expected=3)
-    after, effects = step(run, Lines(piece(3)), LATER)
+    after, effects = feed(run, frame(3))
     assert effects == ()
-    assert after == replace(run, heard_at=LATER)
+    assert after == replace(run, heard_at=LATER, deadline=after.deadline)
+    assert after.deadline is not None
+    assert (after.deadline.at, after.deadline.code) == (LATER + LIMITS.idle, "executor_silent")
 
 
 @pytest.mark.rule("E1")
 def test_frames_of_an_executor_that_has_not_announced_itself_again_wait() -> None:
-    refused = refusal(run_in(S.SUSPENDED, expected=1), Lines(piece(1, "data: x")))
+    refused = refusal(run_in(S.SUSPENDED, expected=1), frame(1, "data: x"))
     assert (refused.code, refused.expected) == ("not_ready", 1)
 
 
@@ -235,45 +494,103 @@ def test_frames_of_an_executor_that_has_not_announced_itself_again_wait() -> Non
 
 @pytest.mark.rule("R4")
 def test_a_run_whose_executor_goes_is_suspended_then_interrupted_then_still_open() -> None:
-    suspended, effects = step(run_in(S.STREAMING, expected=2), Lose(), LATER)
+    suspended, effects = feed(run_in(S.STREAMING, expected=2), Disconnect(1))
     assert (suspended.state, effects) == (S.SUSPENDED, ())
-    interrupted, effects = step(suspended, Expire("executor_lost"), LATER + 60)
+    interrupted, effects = feed(suspended, Expire(), LATER + 60)
     assert (interrupted.state, interrupted.ended_at) == (S.INTERRUPTED, LATER + 60)
     assert (interrupted.failure, interrupted.closed_by) == (failure("executor_lost"), None)
-    assert effects == (Close(),)
+    assert effects == (CloseMessage(),)
+    assert interrupted.can_return
+    assert not interrupted.final
+
+
+@pytest.mark.rule("E1", "R4")
+@pytest.mark.parametrize("state", sorted(BOUND))
+def test_a_run_that_its_executor_has_forgotten_is_interrupted_there_and_then(state: State) -> None:
+    after, effects = feed(run_in(state, expected=2), Abandon(1))
+    assert (after.state, after.ended_at, after.failure) == (S.INTERRUPTED, LATER, failure("executor_lost"))
+    assert (after.closed_by, effects) == (None, (CloseMessage(),))
 
 
 @pytest.mark.rule("R4")
 @pytest.mark.parametrize("state", [S.SUSPENDED, S.INTERRUPTED])
 def test_the_same_attempt_comes_back_and_goes_on_where_it_was(state: State) -> None:
     away = run_in(state, expected=2)
-    back, effects = step(away, Return(1), LATER)
+    back, effects = feed(away, Resume(1))
     assert (back.state, back.expected, back.attempt) == (S.STREAMING, 2, 1)
-    assert (back.ended_at, back.failure, back.closed_by, effects) == (None, None, None, ())
-    assert stored(step(back, Lines(piece(1, "b", "c")), LATER)[1]) == [(2, ("c",))]
+    assert (back.ended_at, back.failure, back.closed_by) == (None, None, None)
+    assert effects == ((ReopenMessage(),) if state is S.INTERRUPTED else ())
+    assert stored(feed(back, frame(1, "b", "c"))[1]) == [(2, ("c",))]
 
 
 @pytest.mark.rule("R4")
-@pytest.mark.parametrize(("ending", "by"), [(Stop(), "user"), (Expire("executor_lost"), "server")])
+@pytest.mark.parametrize(("ending", "by"), [(Stop(), "user"), (Close(), "user"), (Expire(), "server")])
 def test_an_interrupted_run_is_final_once_the_user_or_the_time_closes_it(ending: Input, by: str) -> None:
-    interrupted = run_in(S.INTERRUPTED, expected=2, failure=failure("executor_lost"))
-    final, effects = step(interrupted, ending, LATER)
+    interrupted = overdue(run_in(S.INTERRUPTED, expected=2, failure=failure("executor_lost")), "executor_lost")
+    final, effects = feed(interrupted, ending)
     assert (final.state, final.closed_by, final.ended_at) == (S.INTERRUPTED, by, NOW)
     assert (final.failure, effects) == (failure("executor_lost"), ())
     assert final.version == interrupted.version + 1
+    assert final.final
 
 
 @pytest.mark.rule("R4")
-@pytest.mark.parametrize("ending", [Stop(), Expire("executor_lost")])
+@pytest.mark.parametrize("ending", [Stop(), Close(), Expire()])
 def test_an_interrupted_run_that_is_final_does_not_come_back(ending: Input) -> None:
-    final = through(run_in(S.INTERRUPTED, expected=2), ending)
-    for late in (Return(1), Lines(piece(2, "x")), Finish("stop", piece(2))):
+    final = through(overdue(run_in(S.INTERRUPTED, expected=2), "executor_lost"), ending)
+    for late in (Resume(1), frame(2, "x"), Finish("stop", frame(2))):
         assert refusal(final, late).code == "run_ended"
-    assert expiry(final, Limits()) is None
+    assert final.deadline is None
+
+
+@pytest.mark.rule("E1", "E4")
+@pytest.mark.parametrize("state", [S.DONE, S.FAILED, S.ABORTED])
+def test_an_executor_that_comes_back_to_a_run_that_has_ended_is_told_so(state: State) -> None:
+    assert refusal(run_in(state), Resume(1)).code == "run_ended"
 
 
 @pytest.mark.rule("E4", "R4")
 def test_an_interrupted_run_takes_no_line_before_its_executor_is_back() -> None:
     interrupted = run_in(S.INTERRUPTED, expected=2)
-    frames: list[Input] = [Lines(piece(2, "x")), Lines(piece(2, DONE)), Stop(piece=piece(2, "x"))]
-    assert {refusal(interrupted, frame).code for frame in frames} == {"run_ended"}
+    frames: list[Input] = [frame(2, "x"), frame(2, DONE), Stop(frame=frame(2, "x"))]
+    assert {refusal(interrupted, late).code for late in frames} == {"run_ended"}
+
+
+# --- the process in which it was at home is gone ------------------------------------------------------
+
+
+@pytest.mark.rule("R8")
+def test_an_offer_of_a_dead_process_can_still_be_claimed_for_its_time() -> None:
+    run = run_in(S.OFFERED)
+    after, effects = feed(run, Recover())
+    assert after == replace(run, since=LATER, heard_at=LATER, version=run.version + 1, deadline=after.deadline)
+    assert after.deadline is not None
+    assert (after.deadline.at, effects) == (LATER + LIMITS.callback, ())
+
+
+@pytest.mark.rule("R4", "R8")
+@pytest.mark.parametrize("state", sorted(BOUND))
+def test_a_run_of_a_dead_process_waits_for_its_executor_and_its_grace_begins_anew(state: State) -> None:
+    after, effects = feed(run_in(state, expected=2), Recover())
+    assert (after.state, after.since, after.expected, effects) == (S.SUSPENDED, LATER, 2, ())
+    assert after.deadline is not None
+    assert (after.deadline.at, after.deadline.code) == (LATER + LIMITS.resume_grace, "executor_lost")
+
+
+@pytest.mark.rule("D2", "R8")
+def test_what_a_plain_executor_was_streaming_into_a_dead_process_is_interrupted() -> None:
+    after, effects = feed(run_in(S.STREAMING, assignment=PLAIN, expected=2), Recover())
+    assert (after.state, after.failure, effects) == (S.INTERRUPTED, failure("executor_lost"), (CloseMessage(),))
+
+
+@pytest.mark.rule("E7", "R8")
+def test_what_a_plain_executor_had_streamed_to_its_end_is_done() -> None:
+    run = run_in(S.STREAMING, assignment=PLAIN, expected=2, end_mark=STOPPED_BY_UPSTREAM)
+    after, effects = feed(run, Recover())
+    assert (after.state, after.finish_reason, effects) == (S.DONE, "stop", (CloseMessage(),))
+
+
+@pytest.mark.rule("R8")
+@pytest.mark.parametrize("name", ["queued", "interrupted", "interrupted for good", "done", "failed", "aborted"])
+def test_a_run_that_was_at_home_nowhere_has_lost_nothing_with_a_process(name: str) -> None:
+    assert passes(STATES[name], Recover())

@@ -2,36 +2,28 @@
 
 import json
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keyside.core.transcript import (
-    Delta,
-    End,
-    Noise,
-    Usage,
-    fold,
-    merge,
-    read,
-    survey,
-    transcribe,
-)
+from keyside.core.frames import end_mark_of
+from keyside.core.reading import Delta, Usage, read
+from keyside.core.transcript import Transcript, fold, merge, transcribe
 from keyside.protocol.entities import Citation, ToolCall
-from keyside.testing import DONE, text_line
+from tests.core.lines import text_line
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 CASES: list[dict[str, Any]] = json.loads((VECTORS / "transcript.json").read_text("utf-8"))
-CLEANED: list[dict[str, str]] = json.loads((VECTORS / "well-formed.json").read_text("utf-8"))
 
 
 def told(lines: list[str]) -> dict[str, Any]:
     """What the lines fold to, in the vectors' words."""
     draft = transcribe(lines)
-    mark = survey(map(read, lines))
+    mark = end_mark_of(map(read, lines))
     error = mark.failure if mark else None
     return {
         "content": draft.content,
@@ -54,7 +46,7 @@ def test_lines_fold_to_what_the_upstream_said(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_the_end_that_lines_hold_is_found_whatever_comes_before_it(case: dict[str, Any]) -> None:
-    mark = survey(map(read, [text_line("x"), *case["lines"]]))
+    mark = end_mark_of(map(read, [text_line("x"), *case["lines"]]))
     expect = case["expect"]
     broken = expect["error"] is not None
     reason = None if expect["finish_reason"] == "error" else expect["finish_reason"]
@@ -67,45 +59,6 @@ def test_the_end_that_lines_hold_is_found_whatever_comes_before_it(case: dict[st
 
 def test_every_case_has_a_name_of_its_own() -> None:
     assert len({case["name"] for case in CASES}) == len(CASES)
-
-
-@pytest.mark.rule("D2")
-@pytest.mark.parametrize("case", [case for case in CLEANED if case["clean"].startswith("{")])
-def test_lone_surrogates_are_replaced_as_the_executor_does_it(case: dict[str, str]) -> None:
-    text, clean = (json.dumps({"choices": [{"delta": {"content": "?"}}]}).replace('"?"', x) for x in nested(case))
-    assert read(text) == read(clean)
-
-
-def nested(case: dict[str, str]) -> tuple[str, str]:
-    """The string inside of each `{"a": ...}`, as JSON wrote it."""
-    text, clean = case["text"][len('{"a":') : -1], case["clean"][len('{"a":') : -1]
-    return text, clean
-
-
-@pytest.mark.rule("C4")
-@pytest.mark.parametrize(
-    "line",
-    [
-        'data: {"a":' + "[" * 100_000,
-        'data: {"choices":[' + '{"a":' * 50_000 + "1" + "}" * 50_000 + "]}",
-        'data: {"n": ' + "9" * 10_000 + "}",
-        "data: {" + "\x00" * 10,
-    ],
-)
-def test_a_line_that_would_break_the_reader_is_noise(line: str) -> None:
-    assert read(line) == Noise()
-
-
-def test_a_long_upstream_error_is_cut() -> None:
-    mark = survey([read("data: " + json.dumps({"error": {"message": "x" * 5000}}))])
-    assert mark is not None
-    assert mark.failure is not None
-    assert len(mark.failure.message) < 600
-
-
-def test_only_done_is_the_end() -> None:
-    assert read(DONE) == read("data:[DONE]") == End()
-    assert read("data: [done]") == read('data: "[DONE]"') == read("data: [DONE] x") == Noise()
 
 
 # --- folding ---------------------------------------------------------------------------------------
@@ -141,6 +94,49 @@ def test_folding_what_was_merged_is_folding_one_by_one(before: Delta, first: lis
 def test_nothing_adds_nothing(draft: Delta) -> None:
     whole = merge([draft])
     assert fold(whole, Delta()) == fold(Delta(), whole) == whole
+
+
+@pytest.mark.rule("V3")
+@given(them=st.lists(deltas, max_size=8), cuts=st.lists(st.integers(0, 8), max_size=4))
+def test_however_deltas_are_put_together_the_message_is_the_same(them: list[Delta], cuts: list[int]) -> None:
+    edges = sorted({0, len(them), *(cut for cut in cuts if cut < len(them))})
+    groups = [merge(them[a:b]) for a, b in pairwise(edges)]
+    assert merge(groups) == merge(them)
+
+
+@pytest.mark.rule("V3")
+@given(them=st.lists(deltas, min_size=1, max_size=8), reads=st.sets(st.integers(0, 7)), block=st.integers(1, 4))
+def test_a_transcript_is_what_was_added_whenever_it_is_read(them: list[Delta], reads: set[int], block: int) -> None:
+    """The size of its blocks is nobody's business: many deltas for each block as well as one."""
+    transcript = Transcript()
+    for n, delta in enumerate(them):
+        for _ in range(300 if n == block else 1):
+            transcript.add(delta)
+        if n in reads:
+            assert transcript.draft == transcript.draft == merge(repeated(them[: n + 1], block))
+    assert transcript.draft == merge(repeated(them, block))
+
+
+def repeated(them: list[Delta], which: int) -> list[Delta]:
+    return [delta for n, delta in enumerate(them) for _ in range(300 if n == which else 1)]
+
+
+@pytest.mark.rule("V3")
+def test_a_transcript_begins_with_what_is_stored_and_passes_over_what_adds_nothing() -> None:
+    assert Transcript().draft == Delta()
+    lines = [": a comment", text_line("a"), "data: [DONE]", text_line("b")]
+    transcript = Transcript(map(read, lines))
+    transcript.add(Delta("c"))
+    assert transcript.draft == Delta("abc")
+
+
+@pytest.mark.rule("V3")
+@given(count=st.integers(250, 530))
+@settings(max_examples=20)
+def test_a_long_transcript_keeps_every_word_in_order(count: int) -> None:
+    words_ = [f"{n} " for n in range(count)]
+    transcript = Transcript(map(Delta, words_))
+    assert transcript.draft.content == "".join(words_)
 
 
 @pytest.mark.rule("D2")

@@ -57,14 +57,17 @@ def _limits_of(run: Run, limits: Limits) -> Iterator[Deadline]:
 def _streaming_limits(run: Run, limits: Limits) -> Iterator[Deadline]:
     assert run.started_at is not None
     assert run.assignment is not None
-    yield Deadline(run.started_at + limits.run, "run_timeout")
+    begun = run.started_at
+    # An executor that was away has time to send what it holds, whatever was over meanwhile (D2, R4).
+    soonest = run.since + limits.idle if run.since > begun else begun
+    yield Deadline(max(soonest, begun + limits.run), "run_timeout")
     first_line = run.assignment.first_line_timeout or limits.first_line
     if run.assignment.framed:
         yield Deadline(run.heard_at + limits.idle, "executor_silent")
         if run.expected == 0:  # the executor watches its upstream; this is for one that does not
-            yield Deadline(run.started_at + first_line + limits.idle, "first_line_timeout")
+            yield Deadline(max(soonest, begun + first_line + limits.idle), "first_line_timeout")
     elif run.expected == 0:
-        yield Deadline(run.started_at + first_line, "first_line_timeout")
+        yield Deadline(max(soonest, begun + first_line), "first_line_timeout")
     else:
         idle = run.assignment.idle_timeout or limits.idle
         silence = limits.silence_after_finish if run.end_mark else idle

@@ -8,6 +8,9 @@ from keyside.core.reading import Delta, End, Reading, UpstreamError, read
 from keyside.protocol.entities import Failure
 from keyside.protocol.errors import failure
 
+_BARE_ERROR = failure("upstream_error")
+"""An upstream's error without a word about it."""
+
 
 @dataclass(frozen=True)
 class EndMark:
@@ -19,10 +22,11 @@ class EndMark:
     failure: Failure | None = None
 
     def then(self, later: "EndMark | None") -> "EndMark":
-        """Both marks as one; where they differ, the later one counts."""
+        """Both marks as one; where they differ, the later one counts, but a bare error hides no words of another."""
         if later is None:
             return self
-        return EndMark(later.reason or self.reason, later.complete or self.complete, later.failure or self.failure)
+        broken = _clearest(self.failure, later.failure)
+        return EndMark(later.reason or self.reason, later.complete or self.complete, broken)
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,16 @@ def end_mark_of(readings: Iterable[Reading]) -> EndMark | None:
     for reading in readings:
         if isinstance(reading, Delta):
             if reading.finish_reason == "error":
-                broken = broken or failure("upstream_error")
+                broken = _clearest(broken, _BARE_ERROR)
             elif reading.finish_reason:
                 reason = reading.finish_reason
         elif isinstance(reading, End):
             complete = True
         elif isinstance(reading, UpstreamError):
-            broken = reading.failure
+            broken = _clearest(broken, reading.failure)
     return EndMark(reason, complete, broken) if reason or complete or broken else None
+
+
+def _clearest(earlier: Failure | None, later: Failure | None) -> Failure | None:
+    """Of two failures the later one, unless the earlier one says more."""
+    return earlier if earlier is not None and later in (None, _BARE_ERROR) else later

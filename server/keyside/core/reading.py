@@ -51,8 +51,6 @@ class Noise:
 Reading = Delta | End | UpstreamError | Noise
 _END, _NOISE = End(), Noise()
 
-_ESCAPED_SURROGATE = "\\ud"
-
 _MOST = 2**53
 """Numbers from here on are not taken: neither JavaScript nor every store could hold them."""
 
@@ -99,8 +97,7 @@ def _parsed(data: str) -> Any:
 def _parsed_leniently(data: str) -> Any:
     """What the strict parser refuses, and upstreams send all the same: lone surrogates, NaN. `None`: no JSON at all."""
     try:
-        chunk = json.loads(data, parse_constant=lambda _: None, parse_int=_bounded)
-        return _well_formed(chunk) if _ESCAPED_SURROGATE in data.lower() else chunk
+        return _well_formed(json.loads(data, parse_constant=lambda _: None, parse_int=_bounded))
     except (ValueError, RecursionError):
         return None
 
@@ -123,7 +120,7 @@ def _writable(chunk: Any) -> Any:
 
 
 def _well_formed(chunk: Any) -> Any:
-    """The chunk with its lone surrogates replaced: they can be escaped in JSON, but neither stored nor sent (D2)."""
+    """The chunk with its lone surrogates replaced: they can be neither stored nor sent (D2)."""
     text = json.dumps(chunk, ensure_ascii=False)
     return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 

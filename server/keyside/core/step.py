@@ -119,13 +119,13 @@ def step(run: Run, input: Input, now: float, limits: Limits) -> tuple[Run, tuple
 
 
 def _check_attempt(run: Run, input: Input) -> None:
-    """E4: what an executor sends for an attempt that is not the current one is refused."""
+    """E4: what an executor sends for an attempt that is not the current one, or was withdrawn, is refused."""
     if isinstance(input, Start | Resume | FrameLines):
         attempt: int | None = input.attempt
     else:
         frame = getattr(input, "frame", None)
         attempt = frame.attempt if frame else None
-    if attempt is not None and attempt != run.attempt:
+    if attempt is not None and (attempt != run.attempt or run.state is State.QUEUED):
         raise Refused("stale_attempt", run.expected)
 
 
@@ -144,8 +144,10 @@ def _applies(run: Run, input: Input, now: float) -> bool:
             return attempt == run.attempt and run.state not in ENDED
         case Decline() | Abandon() | Disconnect() | Answered():
             return input.attempt == run.attempt and type(input) in TRANSITIONS[run.state]
-        case Retry() | Offer():
+        case Offer() | Resume():
             return True
+        case Retry():
+            return run.state is State.QUEUED and bool(run.tried)
         case Expire():
             return run.deadline is not None and run.deadline.at <= now and not run.final
         case Close():

@@ -1,4 +1,4 @@
-"""Whether the store can be written; while it cannot, no state changes and time stands still for runs (D4)."""
+"""Watches whether the store can be written. While it cannot, no run changes and no time limit counts (D4)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,13 +8,13 @@ from keyside.protocol.errors import KeysideError
 from keyside.services.ports import EVERYONE, ChatLog, Clock, Hub, Unavailable
 
 _PROBE = 1.0
-"""Seconds between two tries to write while the store is away."""
+"""Seconds between two attempts to write while the store is unavailable."""
 
 
 class StoreHealth:
-    """Notices that the store went away, tells every socket, and tries until it is back.
+    """Tells every socket when the store becomes unavailable, and again when it can be written.
 
-    `on_back` is awaited then, with the seconds that it was away, before anybody is told.
+    When the store is back, `on_back` is awaited with the seconds of the outage, before the sockets are told.
     """
 
     def __init__(self, chat_log: ChatLog, hub: Hub, clock: Clock) -> None:
@@ -26,26 +26,26 @@ class StoreHealth:
         self.on_back: Callable[[float], Awaitable[None]] = _nothing
 
     def failed(self) -> None:
-        """A write failed."""
+        """Notes that a write to the store failed."""
         if self.ok:
             self.ok = False
             self._tell()
             self._away.set()
 
     async def watch(self) -> None:
-        """Waits for a failure, then for its end, again and again."""
+        """Waits for a failure and then for the end of the outage, in an endless loop."""
         while True:
             await self._away.wait()
             since = self._clock.now()
             while not await self._can_write():
                 await self._clock.sleep(_PROBE)
-                self._tell()  # again each time: whoever has connected since learns it too
+                self._tell()  # repeated, so that sockets that connected meanwhile learn it too
             self._away.clear()
             self.ok = True
             try:
                 await self.on_back(self._clock.now() - since)
             except (KeysideError, Unavailable):
-                self.failed()  # it went away again
+                self.failed()  # the store became unavailable again
             else:
                 self._tell()
 

@@ -1,4 +1,4 @@
-"""Upstreams that say fifty tokens a second, each at its own moment."""
+"""Upstreams that produce fifty tokens a second, each at its own times."""
 
 import asyncio
 import random
@@ -56,7 +56,7 @@ class Upstreams:
 
 
 async def drained(streams: Sequence[Stream], seconds: float = 10) -> None:
-    """Waits until all that was made has reached the viewers."""
+    """Waits until every produced token has reached the viewers."""
     for _ in range(int(seconds / 0.02)):
         if not any(stream.under_way() for stream in streams):
             return

@@ -1,4 +1,4 @@
-"""Prints what was measured, and whether the figures that are aimed at were reached."""
+"""Prints the measurements, and whether the targets were reached."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ FLAT = 1.5
 
 @dataclass(frozen=True)
 class Target:
-    """A figure that is aimed at."""
+    """A target for one figure."""
 
     what: str
     value: float
@@ -115,7 +115,7 @@ def print_targets(found: Mapping[str, Rows]) -> list[dict[str, Any]]:
 
 
 def machine() -> dict[str, Any]:
-    """Where it was measured."""
+    """A description of the machine."""
     return {
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2),

@@ -13,7 +13,7 @@ from tests.benchmarks.websocket import Socket, SocketIo
 
 
 class Record:
-    """What viewers saw while it is on."""
+    """What viewers saw while recording is on."""
 
     def __init__(self) -> None:
         self.on = False
@@ -30,7 +30,7 @@ class Record:
 
 
 class Stream(ABC):
-    """Tokens are counted from 0; `made`, `sent` and each viewer's `seen` say how far they came."""
+    """One stream. `made`, `sent` and each viewer's `seen` count the tokens that got that far."""
 
     def __init__(self, record: Record, start: int) -> None:
         self.record = record
@@ -96,7 +96,7 @@ class _PlainSocket(Socket):
 
 
 class StarletteStream(Stream):
-    """One message a line; with `framed`, all that the window allows in one message."""
+    """Sends one message for each line; with `framed`, all lines that the window allows in one message."""
 
     framed = False
 
@@ -137,7 +137,7 @@ class StarletteStream(Stream):
 
 
 class FramedStarletteStream(StarletteStream):
-    """As many lines in a message as Keyside's frames have: the strictest thing to be compared with."""
+    """Sends as many lines in a message as Keyside's frames have. This is the strictest comparison."""
 
     framed = True
 

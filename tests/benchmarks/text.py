@@ -1,4 +1,4 @@
-"""What the upstreams of the benchmark say: OpenAI chunks of one word each, always the same."""
+"""The text of the benchmark's upstreams: OpenAI chunks of one word each, always the same."""
 
 import json
 import random

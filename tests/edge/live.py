@@ -38,7 +38,7 @@ class LiveServer:
         self.link = ""
 
     def start(self) -> None:
-        """Returns when it has said that it is ready."""
+        """Starts the server, and returns when it is ready."""
         port = ["--port", self.url.rpartition(":")[2]] if self.url else []
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -62,7 +62,7 @@ class LiveServer:
         return line.decode().rstrip("\n")
 
     def end(self, number: int = signal.SIGKILL) -> int:
-        """Ends this very process, and returns its exit code."""
+        """Ends the process, and returns its exit code."""
         process, self._process = self._process, None
         if process is None:
             return 0
@@ -85,7 +85,7 @@ class LiveServer:
 
 
 class Client:
-    """A Socket.IO client that keeps what it is told. `on_call` answers the server's calls."""
+    """A Socket.IO client that keeps every message. `on_call` answers the server's calls."""
 
     def __init__(self, transport: str = "websocket") -> None:
         self.sio = socketio.AsyncClient(reconnection=False)
@@ -229,7 +229,7 @@ async def executing(url: str, executor_id: str = "desk", *, auth: object = None)
 
 
 class RawSocket:
-    """The wire itself: packets as text."""
+    """A socket without a client library: it sends and receives packets as text."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket

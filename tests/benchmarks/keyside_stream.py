@@ -17,7 +17,7 @@ PATH = "/ws/socket.io"
 PACE = 0.033
 """E5: the next frame goes at the later of the last acknowledgement and 33 ms."""
 LATE = 0.002
-"""A timer is late by up to so much. Without it, streams that came into step once would stay so: no two clients do."""
+"""The most seconds by which a timer is late, by chance. Real clients do not send in lockstep either."""
 
 
 class Failed(Exception):

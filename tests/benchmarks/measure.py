@@ -21,10 +21,10 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 Row = dict[str, Any]
-"""One contender in one measurement; what it holds is said in the README."""
+"""The figures of one contender in one measurement. The README explains them."""
 
 WINDOW = 32
-"""Tokens of a stream that may be under way when it goes as fast as it can."""
+"""The most tokens of a stream that may be in flight when streams run as fast as possible."""
 
 
 class Phase:

@@ -25,9 +25,9 @@ class Upstreams:
         self._turn = 0
         self._timer: asyncio.TimerHandle | None = None
         self.late = 0.0
-        """The longest delay of a turn: how much of the latency is this process's own."""
+        """The longest delay of a turn in seconds: how much of the latency this process may cause itself."""
         self.held_back = 0
-        """Tokens that were not made, because too many of their stream were under way."""
+        """Tokens that were not produced, because too many of their stream were in flight."""
 
     def start(self) -> None:
         self._began = perf_counter()

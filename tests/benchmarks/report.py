@@ -11,11 +11,11 @@ from tests.benchmarks.contenders import NAMES
 Rows = Mapping[str, Mapping[str, Any]]
 
 OPEN_WEBUI_TOKENS = 310
-"""Tokens a second through Open WebUI's direct path, at best; measured on another day on two such cores."""
+"""The best rate of Open WebUI's direct path in tokens a second, measured on another day on two such cores."""
 OPEN_WEBUI_CPU = 3300
-"""Its CPU microseconds a token, at best."""
+"""Its lowest CPU time for a token, in microseconds."""
 FLAT = 1.5
-"""What does not grow with its number may be so much slower by chance."""
+"""The factor by which a time may grow by chance if it does not depend on the number."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class Record:
         self.from_send: list[float] = []
         """Seconds from the sending of the message that held a token until a viewer had it."""
         self.from_token: list[float] = []
-        """Seconds from when the upstream said a token: what waiting for a frame adds is in it."""
+        """Seconds from the production of a token until a viewer had it, with the wait for the next frame."""
 
     def clear(self) -> None:
         self.tokens = 0
@@ -35,14 +35,14 @@ class Stream(ABC):
     def __init__(self, record: Record, start: int) -> None:
         self.record = record
         self.start = start
-        """Where in the pool of lines this stream begins."""
+        """The position in the pool of lines at which this stream begins."""
         self.made: list[float] = []
         self.sent: list[float] = []
         self.seen: list[int] = []
         self.window = 0
-        """As fast as it goes, with so many tokens under way at most; 0: only what `make` says."""
+        """The most tokens in flight while the stream runs as fast as possible; 0: only `make` produces tokens."""
         self.most = 500
-        """A server that cannot keep up is not buried: the upstream waits while so many tokens are under way."""
+        """The number of tokens in flight at which the upstream waits, so that a slow server is not flooded."""
 
     @abstractmethod
     async def open(self, viewers: int) -> None:

@@ -4,7 +4,7 @@ import json
 import random
 
 POOL = 4096
-"""Lines that differ; a stream begins somewhere in them and goes round."""
+"""The number of different lines. A stream begins at one of them and repeats them in a circle."""
 
 
 def _pool() -> tuple[list[str], list[bytes]]:

@@ -78,7 +78,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
 
 @in_test
 async def serve(servers: Servers) -> AsyncIterator[Serve]:
-    """Starts servers with settings; fails the test if one logged what it should not."""
+    """Starts servers with settings. The test fails if one of them logged an error."""
     taken: list[Keyside] = []
 
     async def start(**settings: str) -> Keyside:
@@ -106,7 +106,7 @@ async def recorder() -> AsyncIterator[Recorder]:
 
 @in_test
 async def visit(browser: Browser, serve: Serve, recorder: Recorder, model_server: Upstream) -> AsyncIterator[Visit]:
-    """Makes profiles, and fails the test if a console complained about what was not expected.
+    """Creates profiles. The test fails if a page logged an unexpected error to the console.
 
     It asks for the servers so that they outlive the pages.
     """

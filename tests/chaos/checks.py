@@ -12,11 +12,11 @@ from tests.chaos.kit.viewer import Viewer
 from tests.chaos.world import Asked, World
 
 REST_SECONDS = 40
-"""How long everything may take to come to rest on a busy machine."""
+"""The most seconds until all runs have ended, on a busy machine."""
 _LOOK = 0.15
 STATUS = {"done": "sent", "failed": "error", "aborted": "aborted", "interrupted": "interrupted"}
 NOT_STARTED = {"callback_timeout", "no_executor", "executor_lost", "executor_closing", "executor_busy"}
-"""Why a run can fail that nobody began."""
+"""The errors with which a run can fail before an executor has claimed it."""
 PLAIN_FAILURES = {*NOT_STARTED, "session_gone", "executor_silent", "upstream_truncated"}
 
 

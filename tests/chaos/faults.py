@@ -200,4 +200,4 @@ TAB_FAULTS: dict[str, tuple[Fault, int]] = {
     "times offline": (lose_network, 4),
     "browsers closed": (close_profile, 2),
 }
-"""The same for what has tabs."""
+"""The same for faults of browser tabs."""

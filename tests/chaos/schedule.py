@@ -16,7 +16,7 @@ from tests.chaos.kit.nursery import Nursery
 from tests.chaos.world import Asked, Chat, World
 
 MOST_SECONDS = 90
-"""What a schedule may take in all, on a busy machine."""
+"""The most seconds that a schedule may take, on a busy machine."""
 
 
 @dataclass

@@ -32,7 +32,7 @@ GRACES = ("0.5", "3")
 
 
 CHROMIUM = 1 / 8
-"""The part of the schedules that has one: it takes seconds to begin."""
+"""The fraction of the schedules with a Chromium, which takes seconds to start."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The contract of `ChatLog`, held by every implementation: what the next process finds."""
+"""The contract of `ChatLog`, which every implementation must fulfil: restarts."""
 
 import asyncio
 from dataclasses import replace

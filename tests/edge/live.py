@@ -21,7 +21,7 @@ from websockets.asyncio.client import connect as websocket
 PROGRAM = [sys.executable, "-W", "error", "-m", "keyside", "serve", "--port", "0", "--no-browser"]
 SOCKET_PATH = "/ws/socket.io"
 SECONDS = 20
-"""How long anything here may take, on a machine that is busy with other things."""
+"""The most seconds that any step may take, on a busy machine."""
 
 
 class LiveServer:
@@ -110,7 +110,7 @@ class Client:
         )
 
     async def close(self) -> None:
-        """Goes away. A poll that hangs is not waited for."""
+        """Disconnects. It does not wait for a hanging poll."""
         transport = self.sio.eio
         tasks = [task for task in (transport.read_loop_task, transport.write_loop_task) if task is not None]
         await transport.disconnect(abort=self.transport == "polling")
@@ -193,7 +193,7 @@ class Executor:
         client.on_call = self.accept
 
     def accept(self, data: dict[str, Any]) -> Any:
-        """Its callback."""
+        """The callback that accepts an offer."""
         return {"status": True, "run_id": data["run_id"], "attempt": data["attempt"]}
 
     async def ready(self, *holds: dict[str, Any]) -> Any:
@@ -239,7 +239,7 @@ class RawSocket:
         await self._socket.send(packet)
 
     async def receive(self, start: str = "") -> str:
-        """The next packet that begins so; pings are answered, all else is kept for later."""
+        """The next packet with this prefix. Pings are answered; other packets are kept for later."""
         found = next((packet for packet in self._early if packet.startswith(start)), None)
         if found is not None:
             self._early.remove(found)
@@ -256,7 +256,7 @@ class RawSocket:
                     self._early.append(packet)
 
     def passed_over(self, type: str) -> list[dict[str, Any]]:
-        """The data of messages of that type which came while something else was waited for."""
+        """The data of messages of a type that arrived during other waits."""
         found = [json.loads(packet[2:])[1] for packet in self._early if packet.startswith('42["events"')]
         return [message["data"] for message in found if message["type"] == type]
 

@@ -51,9 +51,9 @@ class Keyside:
     data_dir: Path
     settings: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
-    """Where people reach it."""
+    """The address at which people reach the server."""
     port: int = 0
-    """Where it listens; after a restart it is the same."""
+    """The port on which it listens. It stays the same after a restart."""
     link: str = ""
     """The sign-in link that it printed."""
     process: Process | None = None

@@ -56,7 +56,7 @@ class Recorder:
     target: int = 0
     conversations: list[Conversation] = field(default_factory=list)
     cut: bool = False
-    """While it is, nobody gets through, but for connections that begin with the mark of those who are spared."""
+    """While it is true, only connections that contain the mark `spared` get through."""
     spared: bytes | None = None
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
     _open: dict[asyncio.Task[None], Conversation] = field(default_factory=dict)

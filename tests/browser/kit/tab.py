@@ -182,7 +182,7 @@ class Visitor:
 
     context: BrowserContext
     complaints: list[str] = field(default_factory=list)
-    """What browsers write to the console when something is wrong."""
+    """What the pages wrote to the console about errors."""
     expected: list[str] = field(default_factory=list)
     """Patterns of complaints that belong to the test."""
 

@@ -25,7 +25,7 @@ from tests.browser.kit.processes import START_SECONDS, clean_environment, end
 ROOT = Path(__file__).parents[3]
 LLMOCK = ROOT / "executor_js" / "node_modules" / ".bin" / "llmock"
 BOUND = 20
-"""Seconds that a test waits for what is to come."""
+"""The most seconds that a test waits for an event."""
 
 CORS = {
     "access-control-allow-origin": "*",
@@ -106,11 +106,11 @@ class Upstream:
     port: int = 0
     calls: list[Call] = field(default_factory=list)
     hold_after: int | None = None
-    """New answers stop after so many events, until their call lets more pass."""
+    """New answers pause after this number of events, until their call lets more pass."""
     close_after: int | None = None
-    """New answers end after so many events, as if that were all."""
+    """New answers end after this number of events, as if they were complete."""
     reply: Callable[[Call], Reply | None] = lambda call: None
-    """May answer in aimock's place."""
+    """Returns an answer to give instead of aimock's, or `None`."""
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property

@@ -16,7 +16,7 @@ class Api:
         self.strange: list[str] = []
         """Answers that no fault explains."""
         self.troubles: dict[str, str] = {}
-        """Why what is still asked for was not answered the last time."""
+        """For each request that is being repeated: why it failed the last time."""
 
     async def close(self) -> None:
         """Closes its connections."""

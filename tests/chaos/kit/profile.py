@@ -12,7 +12,7 @@ from tests.chaos.kit.proxy import Proxy
 from tests.chaos.kit.upstream import Upstream
 
 LOAD_SECONDS = 30
-"""How long a person goes on trying to load the page."""
+"""The most seconds for which loading the page is repeated."""
 _TRY_MILLISECONDS = 4000
 _AGAIN_SECONDS = 0.3
 _SHOWN = """answers => answers.map(answer => [
@@ -41,7 +41,7 @@ class Profile:
         self._turn = asyncio.Lock()
         """Held by whoever does something with the tabs."""
         self._switch = asyncio.Lock()
-        """Held while the network is switched, and while a tab comes: one that came in between would stay offline."""
+        """Held while the network is switched and while a tab is opened. A tab opened in between would stay offline."""
         self.name = ""
         self.chat_id = 0
         self.alive = True

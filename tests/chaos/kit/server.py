@@ -12,7 +12,7 @@ from tests.chaos.kit.ports import free_port
 
 START_SECONDS = 30
 END_SECONDS = 5
-"""What a clean end may take at most."""
+"""The most seconds that a clean end may take."""
 
 
 class Server:
@@ -27,9 +27,9 @@ class Server:
         self.port = free_port()
         self.log: list[str] = []
         self.endings: list[str] = []
-        """Clean ends that were none."""
+        """What was wrong with ends on SIGTERM, which should be clean."""
         self.lock = asyncio.Lock()
-        """Held by whoever takes the server down until it is up again."""
+        """Held by the fault that stops the server, until it runs again."""
 
     @property
     def pid(self) -> int:

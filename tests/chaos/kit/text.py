@@ -1,4 +1,4 @@
-"""The upstream's answers. Each key has one fixed answer of any length and script, perhaps with reasoning and tool calls."""
+"""The upstream's answers. Each key has a fixed answer of any length and script; some have reasoning and tool calls."""
 
 import json
 import random
@@ -45,7 +45,7 @@ class Script:
     seconds: float
     said: Said
     complete: bool
-    """Whether it says that it is at its end; otherwise the run fails as `upstream_truncated`."""
+    """Whether the answer has an end mark. Without it the run fails with `upstream_truncated`."""
     reason: str = "stop"
 
 

@@ -9,7 +9,7 @@ from tests.chaos.kit.proxy import Proxy
 from tests.chaos.kit.socket import Gone, Socket
 
 _ANSWER_SECONDS = 3
-"""Without an answer for so long, the chat is opened again."""
+"""Seconds after which an unanswered `chat:open` is repeated."""
 _AGAIN_SECONDS = 0.2
 
 

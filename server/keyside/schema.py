@@ -32,7 +32,7 @@ REQUESTS = {
 """The classes that clients send. They may omit fields with a default; in all other classes every field is present."""
 CATALOG = Path(__file__).parent / "protocol" / "catalog.json"
 DIAGRAM = ("<!-- the run's diagram: written by `keyside schema` -->", "<!-- end of the run's diagram -->")
-"""The comments in `docs/architecture.md` that enclose the diagram of the transitions of `core/run.py`."""
+"""The comments between which `docs/architecture.md` shows what `core/run.py` allows."""
 
 
 def _models() -> list[type[BaseModel]]:

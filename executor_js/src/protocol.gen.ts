@@ -17,14 +17,14 @@ export interface Keyside {
   [k: string]: unknown;
 }
 /**
- * `request:chat:abort`: nothing is answered; the last frame says `aborted`.
+ * `request:chat:abort`: stops a model call. It has no callback; the attempt's last frame says `aborted`.
  */
 export interface Abort {
   type: "request:chat:abort";
   data: AbortRequest;
 }
 /**
- * A stop, told to the executor of a run (E9).
+ * The attempt at a run that its executor must stop (E9).
  */
 export interface AbortRequest {
   run_id: string;
@@ -32,7 +32,7 @@ export interface AbortRequest {
   channel: string;
 }
 /**
- * `GET /api/auth/me`.
+ * `GET /api/auth/me`: the account of the caller.
  */
 export interface Account {
   id: number;
@@ -40,7 +40,7 @@ export interface Account {
   auth: "local" | "off";
 }
 /**
- * The answer to a client event (C4).
+ * The acknowledgement of a client's event (C4).
  */
 export interface Ack {
   ok: true;
@@ -55,7 +55,7 @@ export interface Answer {
   error: Failure | null;
 }
 /**
- * What went wrong: a code of `errors.py`, a sentence for a person, and whether to try again.
+ * An error: a code of `errors.py`, a sentence for people, and whether trying again can help.
  */
 export interface Failure {
   code: string;
@@ -75,7 +75,7 @@ export interface Chat {
   updated_at: string;
 }
 /**
- * Title, model or head of the chat changed.
+ * The title, the model or the head of the chat changed.
  */
 export interface ChatChangedEvent {
   chat_id: number;
@@ -85,20 +85,20 @@ export interface ChatChangedEvent {
   chat: Chat;
 }
 /**
- * `chat:close`: stop following a chat.
+ * `chat:close`: stops following a chat.
  */
 export interface ChatClose {
   chat_id: number;
 }
 /**
- * One event of a chat that this socket has open (V2).
+ * An event of a chat that this socket follows (V2).
  */
 export interface ChatEventMessage {
   type: "chat:event";
   data: MessageEvent | RemovedEvent | RunEvent | DeltaEvent | ChatChangedEvent;
 }
 /**
- * A message was added or changed; it is shown as it is now.
+ * A message was added or changed. The event contains its new state.
  */
 export interface MessageEvent {
   chat_id: number;
@@ -108,7 +108,7 @@ export interface MessageEvent {
   message: Message;
 }
 /**
- * One turn, at its place in the chat's tree.
+ * A message in the chat's tree of messages.
  */
 export interface Message {
   id: string;
@@ -131,7 +131,7 @@ export interface Message {
   updated_at: string;
 }
 /**
- * One tool call of an assistant message; `arguments` is the JSON text as the model wrote it.
+ * A tool call in an assistant's message. `arguments` is JSON text as the model wrote it.
  */
 export interface ToolCall {
   index: number;
@@ -140,7 +140,7 @@ export interface ToolCall {
   arguments: string;
 }
 /**
- * A source that the upstream named.
+ * A source that the upstream cited.
  */
 export interface Citation {
   url: string;
@@ -157,7 +157,7 @@ export interface RemovedEvent {
   message_ids: string[];
 }
 /**
- * A run changed; it is shown as it is now.
+ * A run was added or changed. The event contains its new state.
  */
 export interface RunEvent {
   chat_id: number;
@@ -167,7 +167,7 @@ export interface RunEvent {
   run: Run;
 }
 /**
- * One request for one assistant message, as it stands now.
+ * A request for one assistant's message, in its present state.
  */
 export interface Run {
   id: string;
@@ -185,7 +185,7 @@ export interface Run {
   ended_at: string | null;
 }
 /**
- * Which executor a run was handed to.
+ * The executor that a run was assigned to.
  */
 export interface RunExecutor {
   id: string;
@@ -193,7 +193,7 @@ export interface RunExecutor {
   kind: "browser" | "companion" | "shared" | "plain";
 }
 /**
- * What a frame added to a running message; what it did not add is left out.
+ * What a frame added to a message that is being written. Parts that it did not add to are omitted.
  */
 export interface DeltaEvent {
   chat_id: number;
@@ -216,13 +216,13 @@ export interface ChatGone {
   data: ChatRef;
 }
 /**
- * Which chat.
+ * The chat that an event is about.
  */
 export interface ChatRef {
   chat_id: number;
 }
 /**
- * `chat:open`: follow a chat, from its snapshot or from the event after `after` (V1).
+ * `chat:open`: starts to follow a chat, with a snapshot or with the events after `after` (V1).
  */
 export interface ChatOpen {
   chat_id: number;
@@ -236,14 +236,14 @@ export interface ChatPage {
   next_cursor: string | null;
 }
 /**
- * `PATCH /api/chats/{id}`: what is left out stays.
+ * `PATCH /api/chats/{id}`. Omitted fields stay as they are.
  */
 export interface ChatPatch {
   title?: string | null;
   head_id?: string | null;
 }
 /**
- * This viewer could not keep up: open the chat again with `after` (V5).
+ * This viewer was too slow and has missed events. It must open the chat again with `after` (V5).
  */
 export interface ChatReopen {
   type: "chat:reopen";
@@ -257,11 +257,11 @@ export interface ChatsChanged {
   data: NoData;
 }
 /**
- * An event that says all with its type.
+ * The data of an event whose type says everything.
  */
 export interface NoData {}
 /**
- * The newest `seq` of every chat that this socket has open, by chat id (V6).
+ * The newest `seq` of every chat that this socket follows, by chat id (V6).
  */
 export interface ChatsHeads {
   type: "chats:heads";
@@ -270,7 +270,7 @@ export interface ChatsHeads {
   };
 }
 /**
- * `auth.client`: who connects (C3).
+ * `auth.client`: the program that connects (C3).
  */
 export interface ClientInfo {
   name?: string;
@@ -278,14 +278,14 @@ export interface ClientInfo {
   protocol?: number;
 }
 /**
- * `request:chat:completion`: answered by an `Answer`.
+ * `request:chat:completion`: offers a model call. The callback is an `Answer`.
  */
 export interface Completion {
   type: "request:chat:completion";
   data: CompletionRequest;
 }
 /**
- * A model call handed to an executor (E2).
+ * A model call that is offered to an executor (E2).
  */
 export interface CompletionRequest {
   run_id: string;
@@ -302,7 +302,7 @@ export interface CompletionRequest {
   idle_timeout: number | null;
 }
 /**
- * The model to call: `id` as the upstream knows it, through that connection of the executor.
+ * The model to call. `id` is the upstream's name for it; `connection_id` is the executor's connection to use.
  */
 export interface ModelRef {
   id: string;
@@ -310,14 +310,14 @@ export interface ModelRef {
   connection_id: string | null;
 }
 /**
- * What a socket may send with its connection (C2, C3).
+ * `auth`: what a client may send when it connects (C2, C3).
  */
 export interface ConnectAuth {
   token?: string | null;
   client?: ClientInfo | null;
 }
 /**
- * One provider account or local server inside an executor. Its key and its URL never leave the executor.
+ * A provider account or a local server that an executor uses. Its key and its URL never leave the executor.
  */
 export interface Connection {
   id: string;
@@ -332,7 +332,7 @@ export interface Connection {
   idle_timeout: number | null;
 }
 /**
- * A model that a connection offers. `context_length` is in tokens; prices are US dollars per million tokens.
+ * A model of a connection. `context_length` is in tokens; `input` and `output` are dollars per million of them.
  */
 export interface Model {
   id: string;
@@ -342,13 +342,13 @@ export interface Model {
   output: number | null;
 }
 /**
- * Every error of the native face.
+ * The body of every error of the native HTTP API.
  */
 export interface ErrorBody {
   error: ErrorDetail;
 }
 /**
- * See `errors.py`.
+ * An error: a code of `errors.py`, a sentence for people, and whether trying again can help.
  */
 export interface ErrorDetail {
   code: string;
@@ -356,7 +356,7 @@ export interface ErrorDetail {
   retryable: boolean;
 }
 /**
- * Something connected that can run model calls, or a known one that is away (`online: false`).
+ * A device or program that runs model calls. `online` is false while it is not connected.
  */
 export interface Executor {
   id: string;
@@ -376,7 +376,7 @@ export interface ExecutorPage {
   next_cursor: string | null;
 }
 /**
- * `executor:ready`: announces, updates and resumes an executor (E1).
+ * `executor:ready`: announces an executor, updates what it offers, and resumes the runs that it holds (E1).
  */
 export interface ExecutorReady {
   executor_id: string;
@@ -394,32 +394,32 @@ export interface ExecutorReady {
   holds: Hold[];
 }
 /**
- * A run that an executor still has in hand.
+ * An attempt at a run that an executor still holds.
  */
 export interface Hold {
   run_id: string;
   attempt: number;
 }
 /**
- * An executor came, went or offers other models (V4).
+ * An executor connected, disconnected, or offers other models (V4).
  */
 export interface ExecutorsChanged {
   type: "executors:changed";
   data: NoData1;
 }
 /**
- * An event that says all with its type.
+ * The data of an event whose type says everything.
  */
 export interface NoData1 {}
 /**
- * How an attempt ended, in its last frame (E7).
+ * How an attempt ended; part of its last frame (E7).
  */
 export interface Finish {
   reason: "stop" | "length" | "tool_calls" | "content_filter" | "aborted" | "error" | "truncated";
   error: Failure | null;
 }
 /**
- * A few lines on the channel of an attempt (E5). `index` counts the run's lines from 0.
+ * Lines of an answer, sent on the channel of an attempt (E5). `index` is the first line's number, from 0.
  */
 export interface Frame {
   attempt: number;
@@ -429,14 +429,14 @@ export interface Frame {
   finish: Finish | null;
 }
 /**
- * All lines before `expected` are stored durably (E5).
+ * The acknowledgement of a frame: all lines before `expected` are stored durably (E5).
  */
 export interface FrameAck {
   ok: true;
   expected: number;
 }
 /**
- * A one-time sign-in link, valid once, until `expires_at`.
+ * A sign-in link. It is valid once, until `expires_at`.
  */
 export interface Link {
   url: string;
@@ -450,13 +450,13 @@ export interface MessagePage {
   next_cursor: string | null;
 }
 /**
- * `PATCH /api/chats/{id}/messages/{mid}`: a correction in place.
+ * `PATCH /api/chats/{id}/messages/{mid}`: replaces the text of a message.
  */
 export interface MessagePatch {
   content: string;
 }
 /**
- * A model that can be asked for, and through which executors.
+ * A model that a run can request, and the executors that offer it.
  */
 export interface ModelChoice {
   id: string;
@@ -467,7 +467,7 @@ export interface ModelChoice {
   executors: string[];
 }
 /**
- * All models of the user's executors, those that can run now first.
+ * All models of the user's executors. Those that can run now come first.
  */
 export interface ModelPage {
   items: ModelChoice[];
@@ -480,7 +480,7 @@ export interface NewChat {
   title?: string;
 }
 /**
- * `POST /api/chats/{id}/messages`: stores one message and runs nothing.
+ * `POST /api/chats/{id}/messages`: stores one message without starting a run.
  */
 export interface NewMessage {
   id?: string | null;
@@ -492,9 +492,9 @@ export interface NewMessage {
 /**
  * `POST /api/chats/{id}/runs`.
  *
- * `reply` adds `message` below `parent_id` (left out: the head; null: at the root) and asks for its answer.
- * `regenerate` asks for another answer to the user's message `parent_id`. `continue` goes on with the assistant's
- * message `parent_id`.
+ * `reply` adds `message` below `parent_id` and asks for an answer to it. If `parent_id` is omitted, the parent is the
+ * chat's head; if it is null, the message has no parent. `regenerate` asks for another answer to the user's message
+ * `parent_id`. `continue` extends the assistant's message `parent_id`.
  */
 export interface NewRun {
   model: string;
@@ -513,7 +513,7 @@ export interface NewRun {
   idle_timeout?: number | null;
 }
 /**
- * The user's message of a run.
+ * The user's message that a run answers.
  */
 export interface UserTurn {
   id?: string | null;
@@ -530,11 +530,11 @@ export interface NewToken {
   scopes?: ["api" | "chats" | "executor" | "executor:shared", ...("api" | "chats" | "executor" | "executor:shared")[]];
 }
 /**
- * An event that says all with its type.
+ * The data of an event whose type says everything.
  */
 export interface NoData2 {}
 /**
- * The answer to `chat:open`: a snapshot, or the events after `after`.
+ * The acknowledgement of `chat:open`: a snapshot, or the events after `after`.
  */
 export interface OpenAck {
   ok: true;
@@ -543,7 +543,7 @@ export interface OpenAck {
   seq: number;
 }
 /**
- * A chat as it stands at `seq`: its branch's newest messages, and the runs that have not ended (V1).
+ * A chat as of one event: the newest messages of the shown branch, and the runs that have not ended (V1).
  */
 export interface Snapshot {
   chat: Chat;
@@ -555,7 +555,7 @@ export interface Snapshot {
   earlier: boolean;
 }
 /**
- * The answer to `executor:ready`.
+ * The acknowledgement of `executor:ready`.
  */
 export interface ReadyAck {
   ok: true;
@@ -563,7 +563,7 @@ export interface ReadyAck {
   runs: Verdict[];
 }
 /**
- * What becomes of a run that an executor holds; it resends from `expected` (E1).
+ * Whether an executor continues or drops a run that it holds. It resends lines from `expected` on (E1).
  */
 export interface Verdict {
   run_id: string;
@@ -578,7 +578,7 @@ export interface Redeem {
   code: string;
 }
 /**
- * The answer to a client event that was refused; nothing was changed (C4).
+ * The acknowledgement of a client's event that was refused and has changed nothing (C4).
  */
 export interface Refusal {
   ok: false;
@@ -586,14 +586,14 @@ export interface Refusal {
   expected: number | null;
 }
 /**
- * A newer instance of this executor has connected; this one does not reconnect (E12).
+ * A newer instance of this executor has connected. This one must not reconnect (E12).
  */
 export interface Replaced {
   type: "executor:replaced";
   data: NoData3;
 }
 /**
- * An event that says all with its type.
+ * The data of an event whose type says everything.
  */
 export interface NoData3 {}
 /**
@@ -613,7 +613,7 @@ export interface SignInPage {
   next_cursor: string | null;
 }
 /**
- * 202: the run and the messages that it belongs to.
+ * The answer to a new run (202): the run, the user's message and the assistant's message.
  */
 export interface Started {
   run: Run;
@@ -621,20 +621,20 @@ export interface Started {
   assistant_message: Message;
 }
 /**
- * The store went away or came back (D4).
+ * The server's store became unavailable or is available again (D4).
  */
 export interface Store {
   type: "store";
   data: StoreState;
 }
 /**
- * Whether the server can store (D4).
+ * Whether the server can write to its store (D4).
  */
 export interface StoreState {
   ok: boolean;
 }
 /**
- * An API token; `token` itself is shown once, when it is made.
+ * An API token. The secret `token` is shown only once, in the answer that creates it.
  */
 export interface Token {
   id: string;

@@ -30,7 +30,7 @@ REQUESTS = {
     commands.NewRun,
     commands.NewToken,
 }
-"""What clients make: a field with a default may be left out. Of all else every field is there."""
+"""The classes that clients send. They may omit fields with a default; in all other classes every field is present."""
 CATALOG = Path(__file__).parent / "protocol" / "catalog.json"
 DIAGRAM = ("<!-- the run's diagram: written by `keyside schema` -->", "<!-- end of the run's diagram -->")
 """The comments between which `docs/architecture.md` shows what `core/step.py` allows."""
@@ -63,7 +63,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _finish(definition: dict[str, Any]) -> None:
-    """Makes constants required and strips property titles, or the unions stop narrowing in TypeScript."""
+    """Makes constants required and strips property titles; otherwise TypeScript cannot narrow the unions."""
     definition.setdefault("additionalProperties", False)
     properties = definition.get("properties", {})
     constants = [name for name, prop in properties.items() if "const" in prop]
@@ -157,13 +157,13 @@ def _event_row(name: str, event: Event) -> str:
 
 
 def _sentence(model: type[BaseModel]) -> str:
-    """What the class says of itself, without the event's own name."""
+    """The first line of the class's docstring, without the event's name at its beginning."""
     said = re.sub(r"^`[^`]+`: ", "", (model.__doc__ or "").strip().split("\n")[0])
     return f"{said[:1].upper()}{said[1:]}"
 
 
 def _fields(model: type[BaseModel], without: tuple[str, ...] = ()) -> str:
-    """The names of a class's fields; for a bare mapping, nothing."""
+    """The names of a class's fields, for a table. An empty class gives an empty string."""
     optional = model in REQUESTS or model in (wire.ExecutorReady, wire.Frame, wire.Answer, wire.DeltaEvent)
     names = [
         name + ("?" if optional and not field.is_required() else "")
@@ -178,13 +178,13 @@ def _type_of(message: type[BaseModel]) -> str:
 
 
 def _data_of(message: type[BaseModel]) -> type[BaseModel]:
-    """The class of a server message's `data`, where it is one: `chat:event` and `chats:heads` have none."""
+    """The class of a server message's `data`; `NoData` if it is not a class, as in `chat:event` and `chats:heads`."""
     found = message.model_fields["data"].annotation
     return found if isinstance(found, type) and issubclass(found, BaseModel) else wire.NoData
 
 
 def _diagram() -> str:
-    """The run's states as Mermaid: every arrow is an entry of `TRANSITIONS`."""
+    """The states of a run as a Mermaid diagram. Every arrow is an entry of `TRANSITIONS`."""
     lines = ["```mermaid", "stateDiagram-v2", "  [*] --> queued"]
     for state, inputs in TRANSITIONS.items():
         arrows: dict[str, list[str]] = {}
@@ -196,7 +196,7 @@ def _diagram() -> str:
 
 
 def _architecture_md(page: str) -> str:
-    """The page with the diagram between its two comments."""
+    """The page with the diagram between its two comments. Raises `RuntimeError` if a comment is missing."""
     begin, end = DIAGRAM
     if page.count(begin) != 1 or page.count(end) != 1:
         raise RuntimeError("docs/architecture.md has lost the comments around the run's diagram")
@@ -205,7 +205,7 @@ def _architecture_md(page: str) -> str:
 
 
 def generated() -> Iterator[tuple[Path, str]]:
-    """Every generated file and what it must hold."""
+    """Every generated file, with the content that it must have."""
     schema = json_schema()
     source = ROOT / "executor_js" / "src"
     yield ROOT / "docs" / "reference" / "protocol.schema.json", json.dumps(schema, indent=2) + "\n"
@@ -220,7 +220,7 @@ def generated() -> Iterator[tuple[Path, str]]:
 
 
 def write() -> list[Path]:
-    """Writes what is not current; returns the files written."""
+    """Writes the generated files that are not current, and returns their paths."""
     written = []
     for path, text in generated():
         if not path.exists() or path.read_text() != text:
@@ -231,5 +231,5 @@ def write() -> list[Path]:
 
 
 def stale() -> list[Path]:
-    """The generated files that are not what the protocol says now."""
+    """The paths of the generated files that are not current."""
     return [path for path, text in generated() if not path.exists() or path.read_text() != text]

@@ -1,4 +1,4 @@
-"""Everything that can be set, from the environment, from `.env`, or by an option of `keyside serve`."""
+"""The settings. They come from the environment, from `.env`, or from options of `keyside serve`."""
 
 import os
 import sys
@@ -23,21 +23,21 @@ OPTIONS = (
     "sync",
     "log_level",
 )
-"""The settings that are options of `keyside serve` too."""
+"""The settings that are also options of `keyside serve`."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class BadSettings(Exception):
-    """A setting has a value that it cannot have; the message is one sentence."""
+    """A setting has an invalid value. The message is one sentence."""
 
 
 def default_data_dir() -> Path:
-    """Where the platform wants a user's data to be."""
+    """The platform's standard directory for the data of an application."""
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "keyside"
     base = os.environ.get("XDG_DATA_HOME", "")
-    # The specification says that a relative path is to be ignored.
+    # The XDG specification says that relative paths must be ignored.
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share") / "keyside"
 
 
@@ -57,12 +57,12 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes any free one.")
     data_dir: Path = Field(
         default_factory=default_data_dir,
-        description="The directory of the database; made if it is missing, for its owner's eyes only.",
+        description="The directory of the database. It is created if it is missing, and only its owner can read it.",
         json_schema_extra={"shown": "the user's data directory, such as `~/.local/share/keyside`"},
     )
     public_url: str | None = Field(
         default=None,
-        description="The origin under which people reach the server, such as `https://chat.example.org`. "
+        description="The origin at which people reach the server, such as `https://chat.example.org`. "
         "Host and Origin of every request must match it. Needed when `host` is not a loopback address.",
         json_schema_extra={"shown": "the loopback address"},
     )
@@ -72,19 +72,17 @@ class Settings(BaseSettings):
         "server is its owner, so it is allowed on loopback addresses only.",
     )
     tls_cert: Path | None = Field(
-        default=None, description="A certificate chain (PEM): the server speaks https itself."
+        default=None, description="A certificate chain (PEM). With it the server itself serves https."
     )
     tls_key: Path | None = Field(default=None, description="The private key of `tls_cert` (PEM).")
-    browser: bool = Field(
-        default=True, description="Whether `keyside serve` opens the browser, where there is a screen."
-    )
+    browser: bool = Field(default=True, description="Whether `keyside serve` opens the browser if there is a screen.")
     sync: Literal["full", "normal"] = Field(
         default="full",
         description="`full`: what was stored survives a power loss. `normal` is faster, and covers only the death "
         "of the process.",
     )
     api_retention: Seconds = Field(
-        default=7 * 86400, description="How long a call of the OpenAI face that names no chat is kept."
+        default=7 * 86400, description="How long a call of the OpenAI API that names no chat is kept."
     )
     callback_timeout: Seconds = Field(
         default=10, description="How long an executor may take to answer the call of a run."
@@ -137,22 +135,22 @@ class Settings(BaseSettings):
 
     @property
     def tls(self) -> bool:
-        """Whether the server speaks https itself."""
+        """Whether the server itself serves https."""
         return self.tls_cert is not None
 
     @property
     def url(self) -> str:
-        """The origin under which people reach the server."""
+        """The origin at which people reach the server."""
         return self.public_url or make_origin("https" if self.tls else "http", self.host, self.port)
 
     @property
     def origins(self) -> Origins:
-        """Which hosts and origins are the server's own; `port` must be known by then, not 0."""
+        """The hosts and origins of the server. `port` must be the port that is really used, not 0."""
         return origins_of(self.url, host=self.host, port=self.port, tls=self.tls)
 
     @property
     def warning(self) -> str | None:
-        """What is allowed, and yet better known."""
+        """A sentence about a setting that is allowed but unsafe, or `None`."""
         if self.url.startswith("https:") or self._public_is_loopback:
             return None
         return (
@@ -161,13 +159,13 @@ class Settings(BaseSettings):
         )
 
     def make_data_dir(self) -> Path:
-        """The data directory, made if it is missing."""
+        """The data directory. It is created if it is missing."""
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self.data_dir
 
 
 def load(**given: Any) -> Settings:
-    """The settings, with options that were given on the command line ahead of all else."""
+    """Loads the settings. Options in `given` that are not `None` take precedence. Raises `BadSettings`."""
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
@@ -187,7 +185,7 @@ def _sentence(error: ValidationError) -> str:
 
 
 def settings_table() -> str:
-    """`docs/reference/settings.md`: every setting, its option, its default, and what it does."""
+    """The text of `docs/reference/settings.md`: every setting with its option, its default, and its purpose."""
     rows = "\n".join(_row(name) for name in Settings.model_fields)
     return (
         "# Settings\n\n"

@@ -30,7 +30,7 @@ def options() -> argparse.Namespace:
 
 
 async def run(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Every measurement that was chosen, by its name."""
+    """Runs the chosen measurements. Returns the rows of each by its name."""
     quick, parts = chosen.quick, chosen.only or PARTS
     rounds, seconds = (1, chosen.seconds or 1.0) if quick else (2, chosen.seconds or 4.0)
     found: dict[str, Any] = {}

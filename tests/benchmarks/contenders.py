@@ -1,4 +1,4 @@
-"""Who is compared: a server, and how streams run through it."""
+"""The systems that are compared: each is a server, and a way to send streams through it."""
 
 import asyncio
 from collections.abc import Callable
@@ -29,14 +29,14 @@ class Contender:
     record: Record = field(default_factory=Record)
 
     async def open(self, count: int, viewers: int = 1) -> list[Stream]:
-        """So many streams, each with its viewers."""
+        """Opens `count` streams, each with its viewers."""
         streams = [self.new(self.record, index * 97, f"{self.name}-{index}") for index in range(count)]
         await opened(streams, viewers)
         return streams
 
 
 class Field:
-    """All contenders' servers, started."""
+    """The running servers of all contenders."""
 
     def __init__(self, folder: Path) -> None:
         self.starlette = relay("starlette", folder)
@@ -57,7 +57,7 @@ class Field:
         return self.starlette, self.socketio, self.keyside
 
     def contenders(self, *, frames: bool = False) -> list[Contender]:
-        """Those to compare; with `frames` the relay that gets whole frames too."""
+        """The contenders to compare. With `frames`, the relay that receives whole frames is one of them."""
         port = {server.name: server.port for server in self.servers}
         found = [
             Contender(
@@ -85,7 +85,7 @@ class Field:
 
 
 async def finished(streams: list[Stream]) -> None:
-    """Ends every answer (where the contender knows such a thing), checks what was stored, and closes the sockets."""
+    """Ends every answer if the contender has such a thing, checks what was stored, and closes the sockets."""
     answers = [stream for stream in streams if isinstance(stream, KeysideStream)]
     for answer in answers:
         if answer.failure:

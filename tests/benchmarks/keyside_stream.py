@@ -17,11 +17,11 @@ PATH = "/ws/socket.io"
 PACE = 0.033
 """E5: the next frame goes at the later of the last acknowledgement and 33 ms."""
 LATE = 0.002
-"""A timer is late by up to so much. Without it, streams that came into step once would stay so: no two clients do."""
+"""The most seconds by which a timer is late, by chance. Real clients do not send in lockstep either."""
 
 
 class Failed(Exception):
-    """The server refused what it must not refuse: the figures of this run mean nothing."""
+    """The server refused a valid message, so the figures of this measurement mean nothing."""
 
 
 class _Viewer(SocketIo):
@@ -55,7 +55,7 @@ class _Executor(SocketIo):
 
 
 class KeysideStream(Stream):
-    """`expected` is what the server has acknowledged; one frame is under way at a time."""
+    """A stream through Keyside. `expected` is what the server has acknowledged; one frame at a time is in flight."""
 
     def __init__(self, record: Record, start: int, port: int, name: str, http: httpx.AsyncClient) -> None:
         super().__init__(record, start)
@@ -118,7 +118,7 @@ class KeysideStream(Stream):
             self.make(room)
 
     def _plan(self) -> None:
-        """Sends now, or when the pace allows it, or on the next acknowledgement."""
+        """Sends the next frame now, or as soon as the pace or the next acknowledgement allows it."""
         if self._waiting or self._planned or self.failure:
             return
         wait = self._next_at - perf_counter()
@@ -158,7 +158,7 @@ class KeysideStream(Stream):
     # --- coming back, and the end ----------------------------------------------------------------
 
     async def resume(self, seconds: float) -> None:
-        """Connects to the next process as soon as it lets it, and returns when a frame is acknowledged again."""
+        """Reconnects to the restarted server, and returns when it has acknowledged a frame again."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while True:
@@ -181,7 +181,7 @@ class KeysideStream(Stream):
             await self.acknowledged.wait()
 
     async def finish(self) -> None:
-        """Ends the answer, and looks whether what is stored is what was said."""
+        """Ends the answer, and checks that the stored text is what was sent."""
         self._finished = True
         frame = b'{"attempt":1,"index":%d,"lines":["data: [DONE]"],"done":true,"finish":{"reason":"stop"}}'
         _good(await self._executor.call(self._offer["channel"], frame % self.expected))

@@ -21,10 +21,10 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 Row = dict[str, Any]
-"""One contender in one measurement; what it holds is said in the README."""
+"""The figures of one contender in one measurement. The README explains them."""
 
 WINDOW = 32
-"""Tokens of a stream that may be under way when it goes as fast as it can."""
+"""The most tokens of a stream that may be in flight when streams run as fast as possible."""
 
 
 class Phase:
@@ -125,7 +125,7 @@ async def _in_turns(
 
 
 async def paced(field: Field, count: int, viewers: int, rounds: int, seconds: float) -> dict[str, Row]:
-    """`count` streams of 50 tokens a second, with so many viewers each."""
+    """Runs `count` streams of 50 tokens a second, each with the given number of viewers."""
     contenders = field.contenders()
     streams = {one.name: await one.open(count, viewers) for one in contenders}
 
@@ -147,7 +147,7 @@ async def paced(field: Field, count: int, viewers: int, rounds: int, seconds: fl
 
 
 async def fastest(field: Field, count: int, rounds: int, seconds: float) -> dict[str, Row]:
-    """As many tokens as go through, with at most `WINDOW` of a stream under way."""
+    """Sends as many tokens as possible, with at most `WINDOW` tokens of a stream in flight."""
     contenders = field.contenders(frames=True)
     streams = {one.name: await one.open(count) for one in contenders}
 
@@ -244,7 +244,7 @@ async def _fifty_at_once(inputs: Iterable[In], work: Callable[[In], Awaitable[Ou
 
 
 async def starts(servers: Sequence[Server], times: int) -> dict[str, Row]:
-    """From the call of the program to its first 200, and its memory when it has nothing to do.
+    """Measures the time from the program's start to its first response 200, and its memory when it is idle.
 
     The first start, which makes the database, counts for itself.
     """

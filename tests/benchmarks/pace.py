@@ -1,4 +1,4 @@
-"""Upstreams that say fifty tokens a second, each at its own moment."""
+"""Upstreams that produce fifty tokens a second, each at its own times."""
 
 import asyncio
 import random
@@ -25,9 +25,9 @@ class Upstreams:
         self._turn = 0
         self._timer: asyncio.TimerHandle | None = None
         self.late = 0.0
-        """The longest delay of a turn: how much of the latency is this process's own."""
+        """The longest delay of a turn in seconds: how much of the latency this process may cause itself."""
         self.held_back = 0
-        """Tokens that were not made, because too many of their stream were under way."""
+        """Tokens that were not produced, because too many of their stream were in flight."""
 
     def start(self) -> None:
         self._began = perf_counter()
@@ -56,7 +56,7 @@ class Upstreams:
 
 
 async def drained(streams: Sequence[Stream], seconds: float = 10) -> None:
-    """Waits until all that was made has reached the viewers."""
+    """Waits until every produced token has reached the viewers."""
     for _ in range(int(seconds / 0.02)):
         if not any(stream.under_way() for stream in streams):
             return

@@ -1,4 +1,4 @@
-"""Prints what was measured, and whether the figures that are aimed at were reached."""
+"""Prints the measurements, and whether the targets were reached."""
 
 import os
 import platform
@@ -11,16 +11,16 @@ from tests.benchmarks.contenders import NAMES
 Rows = Mapping[str, Mapping[str, Any]]
 
 OPEN_WEBUI_TOKENS = 310
-"""Tokens a second through Open WebUI's direct path, at best; measured on another day on two such cores."""
+"""The best rate of Open WebUI's direct path in tokens a second, measured on another day on two such cores."""
 OPEN_WEBUI_CPU = 3300
-"""Its CPU microseconds a token, at best."""
+"""Its lowest CPU time for a token, in microseconds."""
 FLAT = 1.5
-"""What does not grow with its number may be so much slower by chance."""
+"""The factor by which a time may grow by chance if it does not depend on the number."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A figure that is aimed at."""
+    """A target for one figure."""
 
     what: str
     value: float
@@ -115,7 +115,7 @@ def print_targets(found: Mapping[str, Rows]) -> list[dict[str, Any]]:
 
 
 def machine() -> dict[str, Any]:
-    """Where it was measured."""
+    """A description of the machine."""
     return {
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2),

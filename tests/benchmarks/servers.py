@@ -49,13 +49,13 @@ class Server:
             return subprocess.Popen([sys.executable, *self._arguments], cwd=ROOT, env=clean, stdout=log, stderr=log)
 
     def kill(self) -> None:
-        """kill -9, of this very process."""
+        """Kills the server with SIGKILL."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     async def stop(self) -> None:
-        """SIGTERM; SIGKILL where that is not enough."""
+        """Ends the process with SIGTERM, or with SIGKILL if it does not end."""
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return

@@ -1,4 +1,4 @@
-"""What many chats, and a long one, cost: listing them, and opening one over HTTP and on a socket."""
+"""Measures listing many chats, and opening a long one by HTTP and by socket."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ async def sizes(folder: Path, counts: Sequence[int]) -> dict[str, Row]:
 
 
 class _Asking:
-    """A server with so many chats, and what it is asked."""
+    """A server with the given number of chats, and the requests that are measured."""
 
     QUESTIONS = ("first_page", "next_page", "open_chat", "open_long_chat", "all_of_long_chat")
 

@@ -13,7 +13,7 @@ from tests.benchmarks.websocket import Socket, SocketIo
 
 
 class Record:
-    """What viewers saw while it is on."""
+    """What viewers saw while recording is on."""
 
     def __init__(self) -> None:
         self.on = False
@@ -21,7 +21,7 @@ class Record:
         self.from_send: list[float] = []
         """Seconds from the sending of the message that held a token until a viewer had it."""
         self.from_token: list[float] = []
-        """Seconds from when the upstream said a token: what waiting for a frame adds is in it."""
+        """Seconds from the production of a token until a viewer had it, with the wait for the next frame."""
 
     def clear(self) -> None:
         self.tokens = 0
@@ -30,19 +30,19 @@ class Record:
 
 
 class Stream(ABC):
-    """Tokens are counted from 0; `made`, `sent` and each viewer's `seen` say how far they came."""
+    """One stream. `made`, `sent` and each viewer's `seen` count the tokens that got that far."""
 
     def __init__(self, record: Record, start: int) -> None:
         self.record = record
         self.start = start
-        """Where in the pool of lines this stream begins."""
+        """The position in the pool of lines at which this stream begins."""
         self.made: list[float] = []
         self.sent: list[float] = []
         self.seen: list[int] = []
         self.window = 0
-        """As fast as it goes, with so many tokens under way at most; 0: only what `make` says."""
+        """The most tokens in flight while the stream runs as fast as possible; 0: only `make` produces tokens."""
         self.most = 500
-        """A server that cannot keep up is not buried: the upstream waits while so many tokens are under way."""
+        """The number of tokens in flight at which the upstream waits, so that a slow server is not flooded."""
 
     @abstractmethod
     async def open(self, viewers: int) -> None:
@@ -96,7 +96,7 @@ class _PlainSocket(Socket):
 
 
 class StarletteStream(Stream):
-    """One message a line; with `framed`, all that the window allows in one message."""
+    """Sends one message for each line; with `framed`, all lines that the window allows in one message."""
 
     framed = False
 
@@ -137,7 +137,7 @@ class StarletteStream(Stream):
 
 
 class FramedStarletteStream(StarletteStream):
-    """As many lines in a message as Keyside's frames have: the strictest thing to be compared with."""
+    """Sends as many lines in a message as Keyside's frames have. This is the strictest comparison."""
 
     framed = True
 

@@ -1,10 +1,10 @@
-"""What the upstreams of the benchmark say: OpenAI chunks of one word each, always the same."""
+"""The text of the benchmark's upstreams: OpenAI chunks of one word each, always the same."""
 
 import json
 import random
 
 POOL = 4096
-"""Lines that differ; a stream begins somewhere in them and goes round."""
+"""The number of different lines. A stream begins at one of them and repeats them in a circle."""
 
 
 def _pool() -> tuple[list[str], list[bytes]]:

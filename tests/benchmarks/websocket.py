@@ -1,4 +1,4 @@
-"""A WebSocket client that costs next to nothing, so that the load does not limit what it measures.
+"""A very cheap WebSocket client, so that the load generator does not limit the measurement.
 
 It speaks just enough of RFC 6455 for the servers here: text, ping and close. Its masking key is zero, so a payload goes
 out as it is; the server unmasks it like any other.

@@ -31,7 +31,7 @@ HELP = (
 
 
 class NoChromium(Exception):
-    """There is no browser; the text says what to do."""
+    """There is no usable browser. The message says what to do."""
 
 
 async def launch(chromium: BrowserType) -> Browser:
@@ -104,7 +104,7 @@ def from_debian() -> Iterator[Path]:
 
 
 def is_root() -> bool:
-    """Whether packages may be installed."""
+    """Whether this process is root, and may install packages."""
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 

@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One event loop for all of them: the browser lives in it."""
+    """Runs all tests of this folder in one event loop, because the browser belongs to it."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.browser)
@@ -50,7 +50,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture(scope="session")
 def key() -> str:
-    """The key that aimock takes: a new one each time, so that it can be looked for."""
+    """The key that aimock accepts. It is new in each session, so that a search for it finds every leak."""
     return f"sk-canary-{secrets.token_hex(16)}"
 
 
@@ -70,7 +70,7 @@ async def model_server(aimock: str) -> AsyncIterator[Upstream]:
 
 @in_session
 async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
-    """Where servers come from."""
+    """Starts the servers of the tests."""
     made = Servers(tmp_path_factory.mktemp("servers"))
     yield made
     await made.close()
@@ -78,7 +78,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
 
 @in_test
 async def serve(servers: Servers) -> AsyncIterator[Serve]:
-    """Starts servers with settings; fails the test if one logged what it should not."""
+    """Starts servers with settings. The test fails if one of them logged an error."""
     taken: list[Keyside] = []
 
     async def start(**settings: str) -> Keyside:
@@ -93,7 +93,7 @@ async def serve(servers: Servers) -> AsyncIterator[Serve]:
 
 @in_test
 async def server(serve: Serve) -> Keyside:
-    """A server as it is without any settings."""
+    """A server with default settings."""
     return await serve()
 
 
@@ -106,7 +106,7 @@ async def recorder() -> AsyncIterator[Recorder]:
 
 @in_test
 async def visit(browser: Browser, serve: Serve, recorder: Recorder, model_server: Upstream) -> AsyncIterator[Visit]:
-    """Makes profiles, and fails the test if a console complained about what was not expected.
+    """Creates profiles. The test fails if a page logged an unexpected error to the console.
 
     It asks for the servers so that they outlive the pages.
     """

@@ -21,12 +21,12 @@ from tests.browser.test_network import NETWORK_GONE, PHONE
 from tests.browser.test_survival import WITHOUT_EXTENDED_LIFETIME
 
 SLEEP = 4
-"""Seconds that the lid stays shut where nothing can be waited for."""
+"""Seconds that the browser stays suspended if there is no event to wait for."""
 
 
 @in_test
 async def laptop(browser: Browser, serve: Serve, recorder: Recorder, model_server: Upstream) -> AsyncIterator[Laptop]:
-    """A browser of this test alone; it asks for the servers so that they outlive it."""
+    """A browser for one test. It requests the fixture `servers`, so that the servers outlive it."""
     own = await launch(browser.browser_type)
     try:
         made = Laptop(await visitor(own, (), {}), await first_process(own))
@@ -38,7 +38,7 @@ async def laptop(browser: Browser, serve: Serve, recorder: Recorder, model_serve
 
 @in_test
 async def other_model_server(aimock: str) -> AsyncIterator[Upstream]:
-    """The same provider at another address: who asks there is not who asks at the first."""
+    """The same provider at another address, so that its callers can be told from those of the first."""
     async with gate(aimock) as made:
         yield made
 

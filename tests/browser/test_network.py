@@ -15,16 +15,16 @@ from tests.browser.kit.tab import Tab, Visitor
 from tests.browser.kit.upstream import Call, Reply, Upstream
 
 NETWORK_GONE = ["net::ERR_", "WebSocket connection"]
-"""What Chromium says of a server that cannot be reached."""
+"""Chromium's messages about a server that cannot be reached."""
 
 
 ELSEWHERE = "<!doctype html><link rel=icon href=data:,><p>Another site"
 PHONE = "A phone that has a network of its own"
-"""What its browser calls itself."""
+"""The user agent of its browser."""
 
 
 async def whole(tab: Tab, model_server: Upstream) -> None:
-    """The answer is there in the page and in the store, and was asked for once."""
+    """Checks that the answer is whole in the page and in the store, and was requested upstream once."""
     await tab.reads(TIDES)
     await tab.ended()
     assert (await tab.stored())[1]["content"] == TIDES

@@ -23,7 +23,7 @@ from tests.browser.kit.upstream import Call, Reply, Upstream
 
 
 def spellings(key: str) -> set[bytes]:
-    """The ways in which a key may hide in bytes."""
+    """The encodings of a key to search for."""
     raw = key.encode()
     # Three base64 texts, for the three places at which it can begin; their ends depend on what stands around it.
     encoded = {base64.b64encode(b"\0" * shift + raw)[4:-4] for shift in range(3)}
@@ -42,7 +42,7 @@ def stored(data_dir: Path) -> Iterator[bytes]:
 
 
 def unpacked(row: tuple[object, ...]) -> Iterator[bytes]:
-    """A row's values; what is compressed, also as it was before."""
+    """The values of a row. Compressed ones are also returned decompressed."""
     for value in row:
         found = value if isinstance(value, bytes) else str(value).encode()
         yield found

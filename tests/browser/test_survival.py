@@ -14,11 +14,11 @@ from tests.browser.kit.upstream import Upstream
 WITHOUT_EXTENDED_LIFETIME = """window.SharedWorker = class extends SharedWorker {
   constructor(url, { extendedLifetime, ...options }) { super(url, options); }
 };"""
-"""As in a browser that does not know the option: the worker goes with its last tab."""
+"""Removes the option `extendedLifetime`, so that the worker ends with its last tab."""
 
 
 async def begun(tab: Tab, model_server: Upstream, key: str) -> None:
-    """An answer that is held back in the middle."""
+    """Begins an answer, and holds it back in its middle."""
     await tab.connect(model_server, key)
     await tab.begin(model_server)
 

@@ -1,4 +1,4 @@
-"""Many schedules, a few at a time, and what is said of them."""
+"""Plays many schedules, a few at a time, and reports on them."""
 
 import asyncio
 from collections import Counter
@@ -50,7 +50,7 @@ def failures(results: Sequence[Result]) -> list[str]:
 
 
 def line(results: Sequence[Result], seconds: float) -> str:
-    """The figures in one line, with the faults that this machine cannot do."""
+    """The figures in one line, with the faults that are not possible on this machine."""
     total: Counter[str] = Counter()
     for result in results:
         total += result.figures

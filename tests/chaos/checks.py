@@ -1,4 +1,4 @@
-"""Waits until all has come to rest, then holds what was stored and seen against what the upstream said."""
+"""Waits until nothing changes any more, then compares what was stored and shown with what the upstream sent."""
 
 import asyncio
 import time
@@ -12,11 +12,11 @@ from tests.chaos.kit.viewer import Viewer
 from tests.chaos.world import Asked, World
 
 REST_SECONDS = 40
-"""How long everything may take to come to rest on a busy machine."""
+"""The most seconds until all runs have ended, on a busy machine."""
 _LOOK = 0.15
 STATUS = {"done": "sent", "failed": "error", "aborted": "aborted", "interrupted": "interrupted"}
 NOT_STARTED = {"callback_timeout", "no_executor", "executor_lost", "executor_closing", "executor_busy"}
-"""Why a run can fail that nobody began."""
+"""The errors with which a run can fail before an executor has claimed it."""
 PLAIN_FAILURES = {*NOT_STARTED, "session_gone", "executor_silent", "upstream_truncated"}
 
 
@@ -50,7 +50,10 @@ async def _is_settled(world: World, asked: Asked) -> bool:
 
 
 def _may_be_interrupted(world: World, asked: Asked, run: dict[str, Any]) -> bool:
-    """Its executor is dead, or plain; or somebody has asked for another answer instead, or stopped it."""
+    """Whether a run may end as interrupted.
+
+    Its executor is dead or plain, or somebody has stopped it or asked for another answer.
+    """
     chat = next(chat for chat in world.chats if chat.id == asked.chat_id)
     if asked.plain or asked.stopped or chat.regenerated:
         return True
@@ -201,7 +204,7 @@ async def _check_page(world: World) -> None:
 
 
 def _agree(viewer: Viewer, stranger: Viewer) -> bool:
-    """Whether it is where one is that has just come."""
+    """Whether the viewer shows the same as one that has just opened the chat."""
     for chat_id, fold in stranger.chats.items():
         known = viewer.chats[chat_id]
         if fold.gone != known.gone or known.opening or (not fold.gone and (fold.seq is None or fold.seq != known.seq)):

@@ -1,4 +1,4 @@
-"""The faults: each a coroutine that does it, waits out its time, and puts right what would not come back by itself."""
+"""The faults. Each is a coroutine that causes the fault, waits, and repairs what does not recover by itself."""
 
 import asyncio
 import random
@@ -34,32 +34,32 @@ async def freeze_server(world: World, rng: random.Random) -> None:
 
 
 async def cut(world: World, rng: random.Random) -> None:
-    """Somebody's connections end at once."""
+    """Ends the connections of one client at once."""
     rng.choice(world.proxies).cut()
 
 
 async def halve(world: World, rng: random.Random) -> None:
-    """Somebody's connections end in the midst of a packet."""
+    """Ends the connections of one client in the middle of a packet."""
     rng.choice(world.proxies).cut_after(rng.randint(1, 3000))
 
 
 async def delay(world: World, rng: random.Random) -> None:
-    """All that somebody sends and gets comes late."""
+    """Delays everything that one client sends and receives."""
     await rng.choice(world.proxies).delay(rng.choice((0.05, 0.3)), rng.uniform(0.3, 2))
 
 
 async def swallow(world: World, rng: random.Random) -> None:
-    """All that somebody sends and gets vanishes, then the connections end."""
+    """Drops everything that one client sends and receives, then ends its connections."""
     await rng.choice(world.proxies).swallow(rng.uniform(0.3, 2.5))
 
 
 async def leave_half(world: World, rng: random.Random) -> None:
-    """The server believes in dead sockets for a while."""
+    """Ends one client's connections so that the server notices it only later."""
     await rng.choice(world.proxies).leave_half(rng.uniform(0.3, 2))
 
 
 async def kill_executor(world: World, rng: random.Random) -> None:
-    """kill -9 of an executor; perhaps its machine starts it again."""
+    """Kills an executor with SIGKILL. It may be started again."""
     if world.messy is not None and rng.random() < 0.2:
         await world.messy.stop()
         return
@@ -70,7 +70,7 @@ async def kill_executor(world: World, rng: random.Random) -> None:
 
 
 async def end_executor(world: World, rng: random.Random) -> None:
-    """An executor is closed: it stops what it has in hand."""
+    """Closes an executor, which stops its runs."""
     companion = await _one(world, rng)
     if companion is not None:
         await companion.end()
@@ -119,7 +119,7 @@ async def delete_chat(world: World, rng: random.Random) -> None:
 
 
 async def fill_disk(world: World, rng: random.Random) -> None:
-    """The disk is full for a while; perhaps the server dies of something else meanwhile."""
+    """Fills the disk for a while. The server may be killed meanwhile."""
     async with world.server.lock:
         if world.disk is not None:
             world.figures["full tmpfs"] += 1
@@ -200,4 +200,4 @@ TAB_FAULTS: dict[str, tuple[Fault, int]] = {
     "times offline": (lose_network, 4),
     "browsers closed": (close_profile, 2),
 }
-"""The same for what has tabs."""
+"""The same for faults of browser tabs."""

@@ -16,7 +16,7 @@ from tests.chaos.kit.nursery import Nursery
 from tests.chaos.world import Asked, Chat, World
 
 MOST_SECONDS = 90
-"""What a schedule may take in all, on a busy machine."""
+"""The most seconds that a schedule may take, on a busy machine."""
 
 
 @dataclass
@@ -81,7 +81,7 @@ async def _throw(world: World, story: list[str], began: float) -> None:
 
 
 def _faults(world: World) -> list[tuple[str, Fault]]:
-    """What befalls it: a few things of all that can, and more where there are tabs."""
+    """Chooses a few of the possible faults, and more if there are tabs."""
     draws = [(FAULTS, world.rng.randint(2, 6))]
     if world.profile is not None:
         draws.append((TAB_FAULTS, world.rng.randint(1, 3)))

@@ -8,4 +8,4 @@ KEPT = {
     1198: "the same, right after a restart of the server",
     5919: "an executor slept through its offers while another was away: the runs waited for that one alone",
 }
-"""Why, by seed."""
+"""The reason for each seed."""

@@ -32,7 +32,7 @@ GRACES = ("0.5", "3")
 
 
 CHROMIUM = 1 / 8
-"""The part of the schedules that has one: it takes seconds to begin."""
+"""The fraction of the schedules with a Chromium, which takes seconds to start."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Chat:
 
 
 class World:
-    """One schedule's own; `async with` starts and ends all of it."""
+    """Everything of one schedule. `async with` starts and ends it."""
 
     def __init__(self, seed: int, nursery: Nursery, chromium: Chromium) -> None:
         self.seed = seed
@@ -126,13 +126,13 @@ class World:
             await self.profile.start(self.upstream)
 
     async def _front(self) -> Proxy:
-        """A way to the server that is its public address: a page must come from where its policy says."""
+        """A proxy at the server's public address, because a page works only at the address that its policy names."""
         proxy = await self.proxy(public=True)
         self.server.settings["KEYSIDE_PUBLIC_URL"] = f"http://127.0.0.1:{proxy.port}"
         return proxy
 
     async def proxy(self, *, public: bool = False) -> Proxy:
-        """A way of its own to the server."""
+        """Starts another proxy in front of the server."""
         proxy = Proxy(self.server.port, random.Random(self.rng.random()), public=public)
         await proxy.start()
         self.proxies.append(proxy)
@@ -149,20 +149,20 @@ class World:
 
     @property
     def dead(self) -> set[str]:
-        """The programs that ended in mid-answer, or might have: what they asked the upstream for is lost."""
+        """The processes that ended, perhaps during an answer. What they requested upstream is lost."""
         found = set(self.messy.dead) if self.messy else set()
         found |= self.profile.dead if self.profile else set()
         return found.union(*(companion.dead for companion in self.companions))
 
     @property
     def living(self) -> set[str]:
-        """The executors that are there, or will be again."""
+        """The executors that run or will run again."""
         found = {companion.name for companion in self.companions if companion.alive}
         found |= {self.messy.name} if self.messy is not None and not self.messy.dead else set()
         return found | ({self.profile.name} if self.profile is not None and self.profile.alive else set())
 
     async def heal(self) -> None:
-        """Every fault is over; somebody is there who can run what still waits."""
+        """Ends every fault, and makes sure that an executor exists for every waiting run."""
         for proxy in self.proxies:
             proxy.heal()
         if self.disk is not None:

@@ -1,4 +1,4 @@
-"""The implementations that the contracts are held against."""
+"""The implementations that the contract tests run against."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,11 +34,11 @@ def shelf(request: pytest.FixtureRequest) -> Shelf:
 
 @pytest.fixture
 def chat_log(shelf: Shelf) -> ChatLog:
-    """Each log in turn, where it is not opened again."""
+    """Each log in turn, for tests that do not reopen it."""
     return shelf.log
 
 
 @pytest.fixture
 async def writer(chat_log: ChatLog) -> Writer:
-    """What writes a new chat."""
+    """A writer with a new chat."""
     return await new_writer(chat_log, title="first")

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
+from keyside.core.attempt import Assignment
 
 from keyside.adapters.memory.log import MemoryChatLog
 from keyside.adapters.sql.accounts import SqlAccounts
 from keyside.adapters.sql.database import Database, database_of
 from keyside.adapters.sql.log import SqlChatLog
-from keyside.core.attempt import Assignment
 from keyside.core.changes import Change, Changes, Entry, Written
 from keyside.core.inputs import Expire, Fail, Finish, Input, Lose, Offer, Return, Start
 from keyside.core.message import closed, written
@@ -33,7 +33,7 @@ ASSIGNMENT = Assignment(
 
 
 class MemoryShelf:
-    """A log in memory outlives its server: opening it again finds the same."""
+    """The log in memory. It outlives its server, so reopening it returns the same log."""
 
     def __init__(self) -> None:
         self.log: ChatLog = MemoryChatLog()
@@ -49,7 +49,7 @@ class MemoryShelf:
 
 
 class SqlShelf:
-    """A log in a file, with two accounts. `reopen` is what a new process finds there."""
+    """The log in a file, with two accounts. `reopen` opens it as a new process would."""
 
     def __init__(self, data_dir: Path, template: Path) -> None:
         shutil.copy(template, data_dir / "keyside.db")
@@ -176,11 +176,11 @@ class Writer:
         return after
 
     async def interrupt(self, run: Run) -> Run:
-        """Its executor went away and did not come back in time."""
+        """Interrupts the run, as if its executor went away and did not come back in time."""
         return await self.end(await self.feed(run, Lose()), Expire("executor_lost"))
 
     async def bring_back(self, run: Run) -> Run:
-        """The executor of an interrupted run is here again (R4)."""
+        """Resumes an interrupted run, as if its executor came back (R4)."""
         after, _ = step(run, Return(run.attempt), 40.0)
         message = await self.log.message(self.user_id, run.message_id)
         assert message is not None
@@ -197,7 +197,7 @@ def grown(run: Run, lines: Iterable[str]) -> Run:
 
 
 async def new_writer(log: ChatLog, *, user_id: int = OWNER, title: str = "", at: float = 0, **more: Any) -> Writer:
-    """A new chat, and what writes it."""
+    """A new chat with its writer."""
     return Writer(log, await log.new_chat(user_id, title, at, **more), user_id)
 
 

@@ -1,4 +1,4 @@
-"""The contract of `AccountStore`, held by every implementation."""
+"""The contract of `AccountStore`, which every implementation must fulfil."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The contract of `ChatLog`, held by every implementation: what a commit does."""
+"""The contract of `ChatLog`, which every implementation must fulfil: commits."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The contract of `ChatLog`, held by every implementation: what readers see."""
+"""The contract of `ChatLog`, which every implementation must fulfil: reads."""
 
 import asyncio
 from typing import Any

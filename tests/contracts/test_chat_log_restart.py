@@ -1,11 +1,11 @@
-"""The contract of `ChatLog`, held by every implementation: what the next process finds."""
+"""The contract of `ChatLog`, which every implementation must fulfil: restarts."""
 
 import asyncio
 from dataclasses import replace
 
 import pytest
-
 from keyside.core.attempt import Mark
+
 from keyside.core.changes import Written
 from keyside.core.inputs import Lose, Return, Stop
 from keyside.core.run import Run, State, step

@@ -1,4 +1,4 @@
-"""The contract of `Registry`, held by every implementation."""
+"""The contract of `Registry`, which every implementation must fulfil."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The writer of groups: one bad item, or a bug behind it, does not hold up the next."""
+"""The group writer: one bad item, or a failure in its callbacks, does not stop later items."""
 
 from collections.abc import Callable
 

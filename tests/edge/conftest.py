@@ -1,4 +1,4 @@
-"""Servers that several tests share; each test looks whether it made its server stumble."""
+"""Servers that several tests share. Each test checks that its server logged no traceback."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -35,7 +35,7 @@ def _local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServ
 
 @contextmanager
 def _quiet(server: LiveServer) -> Iterator[LiveServer]:
-    """Whatever is sent to it, the log shows no traceback."""
+    """Checks that the server's log shows no traceback after the test."""
     before = len(server.log)
     yield server
     assert "Traceback" not in server.log[before:], server.log[before:]
@@ -77,6 +77,6 @@ def signed_in(_local_server: LiveServer) -> dict[str, str]:
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[LiveServer]:
-    """A server of this test alone, that it may kill and start again."""
+    """A server for one test, which may kill and restart it."""
     with _served(tmp_path, "off") as server, _quiet(server):
         yield server

@@ -1,4 +1,4 @@
-"""The doors without what lies behind them: routes, guard and page over accounts in memory, called in process."""
+"""The web layer without the services for chats: routes, security headers and page, called in process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,7 +25,7 @@ LOCAL = "http://127.0.0.1:8000"
 
 @dataclass
 class Doors:
-    """A server's edge; `browser` sends the Origin that a page of `url` sends."""
+    """The web layer of a server. `browser` sends the Origin that a page of `url` sends."""
 
     accounts: Accounts
     authenticator: Authenticator
@@ -38,7 +38,7 @@ class Doors:
 
     @asynccontextmanager
     async def browser(self) -> AsyncIterator[httpx.AsyncClient]:
-        """A browser that is signed in."""
+        """An HTTP client that is signed in as a browser."""
         async with self.client(origin=self.url) as client:
             answer = await client.post("/api/auth/redeem", json={"code": await self.code()})
             assert answer.status_code == 200
@@ -49,7 +49,7 @@ class Doors:
 
 
 def doors(static: Path, *, public_url: str = LOCAL, auth: Literal["local", "off"] = "local") -> Doors:
-    """The edge as `app.py` builds it."""
+    """The web layer as `app.py` builds it, with accounts in memory."""
     accounts = Accounts(MemoryAccounts(), SystemClock(), RandomIds())
     origins = origins_of(public_url, host="127.0.0.1", port=8000, tls=False)
     authenticator = Authenticator(accounts, origins, auth)

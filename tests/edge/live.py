@@ -21,7 +21,7 @@ from websockets.asyncio.client import connect as websocket
 PROGRAM = [sys.executable, "-W", "error", "-m", "keyside", "serve", "--port", "0", "--no-browser"]
 SOCKET_PATH = "/ws/socket.io"
 SECONDS = 20
-"""How long anything here may take, on a machine that is busy with other things."""
+"""The most seconds that any step may take, on a busy machine."""
 
 
 class LiveServer:
@@ -38,7 +38,7 @@ class LiveServer:
         self.link = ""
 
     def start(self) -> None:
-        """Returns when it has said that it is ready."""
+        """Starts the server, and returns when it is ready."""
         port = ["--port", self.url.rpartition(":")[2]] if self.url else []
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -62,7 +62,7 @@ class LiveServer:
         return line.decode().rstrip("\n")
 
     def end(self, number: int = signal.SIGKILL) -> int:
-        """Ends this very process, and returns its exit code."""
+        """Ends the process, and returns its exit code."""
         process, self._process = self._process, None
         if process is None:
             return 0
@@ -85,7 +85,7 @@ class LiveServer:
 
 
 class Client:
-    """A Socket.IO client that keeps what it is told. `on_call` answers the server's calls."""
+    """A Socket.IO client that keeps every message. `on_call` answers the server's calls."""
 
     def __init__(self, transport: str = "websocket") -> None:
         self.sio = socketio.AsyncClient(reconnection=False)
@@ -110,7 +110,7 @@ class Client:
         )
 
     async def close(self) -> None:
-        """Goes away. A poll that hangs is not waited for."""
+        """Disconnects. It does not wait for a hanging poll."""
         transport = self.sio.eio
         tasks = [task for task in (transport.read_loop_task, transport.write_loop_task) if task is not None]
         await transport.disconnect(abort=self.transport == "polling")
@@ -193,7 +193,7 @@ class Executor:
         client.on_call = self.accept
 
     def accept(self, data: dict[str, Any]) -> Any:
-        """Its callback."""
+        """The callback that accepts an offer."""
         return {"status": True, "run_id": data["run_id"], "attempt": data["attempt"]}
 
     async def ready(self, *holds: dict[str, Any]) -> Any:
@@ -229,7 +229,7 @@ async def executing(url: str, executor_id: str = "desk", *, auth: object = None)
 
 
 class RawSocket:
-    """The wire itself: packets as text."""
+    """A socket without a client library: it sends and receives packets as text."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -239,7 +239,7 @@ class RawSocket:
         await self._socket.send(packet)
 
     async def receive(self, start: str = "") -> str:
-        """The next packet that begins so; pings are answered, all else is kept for later."""
+        """The next packet with this prefix. Pings are answered; other packets are kept for later."""
         found = next((packet for packet in self._early if packet.startswith(start)), None)
         if found is not None:
             self._early.remove(found)
@@ -256,7 +256,7 @@ class RawSocket:
                     self._early.append(packet)
 
     def passed_over(self, type: str) -> list[dict[str, Any]]:
-        """The data of messages of that type which came while something else was waited for."""
+        """The data of messages of a type that arrived during other waits."""
         found = [json.loads(packet[2:])[1] for packet in self._early if packet.startswith('42["events"')]
         return [message["data"] for message in found if message["type"] == type]
 

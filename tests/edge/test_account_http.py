@@ -178,13 +178,13 @@ async def test_a_socket_needs_a_credential_and_a_page_of_our_own(edge: Doors) ->
 
 async def test_in_off_mode_a_socket_needs_nothing_and_a_foreign_page_is_refused(tmp_path: Path) -> None:
     """[C2] in `off` mode nothing is needed, but the Origin is still checked"""
-    keeper = doors(tmp_path, auth="off").authenticator
+    authenticator = doors(tmp_path, auth="off").authenticator
     headers = {"host": "localhost:8000"}
-    assert (await keeper.identify(headers, method="GET", for_socket=True)).kind == "off"
+    assert (await authenticator.identify(headers, method="GET", for_socket=True)).kind == "off"
     own = {**headers, "origin": "http://localhost:8000"}
-    assert (await keeper.identify(own, method="GET", for_socket=True)).kind == "off"
+    assert (await authenticator.identify(own, method="GET", for_socket=True)).kind == "off"
     with pytest.raises(KeysideError, match="another origin"):
-        await keeper.identify({**headers, "origin": FOREIGN}, method="GET", for_socket=True)
+        await authenticator.identify({**headers, "origin": FOREIGN}, method="GET", for_socket=True)
 
 
 @pytest.mark.parametrize(

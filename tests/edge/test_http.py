@@ -1,4 +1,4 @@
-"""The native face: every call, every shape of error, and that another user's ids are not found."""
+"""The native HTTP API: every call, every kind of error, and that another user's ids are not found."""
 
 import asyncio
 import hashlib
@@ -284,7 +284,7 @@ async def test_a_last_event_id_that_is_none_is_an_error(http: httpx.AsyncClient,
 
 @pytest.fixture
 async def stranger(local: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
-    """Another account's program; there is no call yet that makes one."""
+    """A client of another account. It is written into the database, because no call creates accounts yet."""
     secret = "ks_of-another-user"
     with closing(sqlite3.connect(local.database, timeout=20)) as database, database:
         database.execute("INSERT OR IGNORE INTO user (id, name, created_at) VALUES (77, 'stranger', 0)")

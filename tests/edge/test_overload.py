@@ -1,4 +1,4 @@
-"""A store that is away for a while, and viewers that cannot keep up: bounded, nothing is lost, and said."""
+"""A store that is unavailable for a while, and viewers that are too slow: nothing is lost, and clients are told."""
 
 import asyncio
 import sqlite3
@@ -16,7 +16,7 @@ rule = pytest.mark.rule
 
 @contextmanager
 def locked(live: LiveServer) -> Iterator[None]:
-    """Another process writes to the database, and does not come to an end."""
+    """Makes the store unavailable while the block runs: another process holds a write transaction."""
     with closing(sqlite3.connect(live.database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield

@@ -24,7 +24,7 @@ def policy(answer: httpx.Response) -> dict[str, str]:
 
 @pytest.fixture
 async def built(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """The whole application with a page that was built, in this process."""
+    """The whole application in this process, with a built page."""
     for name in ("index.html", "assets/index-abc.js", "worker/shared-worker-abc.js", "companion/executor.mjs"):
         (tmp_path / "static" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "static" / name).write_text("<!doctype html>")

@@ -187,8 +187,8 @@ async def test_what_a_handler_says_itself_is_kept() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"cache-control", b"private")]})
         await send({"type": "http.response.body"})
 
-    guard = SecurityHeaders(app, origins_of(LOCAL, host="127.0.0.1", port=8000, tls=False))
-    transport = httpx.ASGITransport(app=guard)
+    application = SecurityHeaders(app, origins_of(LOCAL, host="127.0.0.1", port=8000, tls=False))
+    transport = httpx.ASGITransport(app=application)
     async with httpx.AsyncClient(transport=transport, base_url=LOCAL) as client:
         answer = await client.get("/")
     assert answer.headers.get_list("cache-control") == ["private"]

@@ -25,7 +25,7 @@ class Running:
     second_line: str
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Its exit code, and what it logged."""
+        """Ends the server. Returns its exit code and its log."""
         self.process.send_signal(number)
         _, log = self.process.communicate(timeout=30)
         return self.process.returncode, log

@@ -27,7 +27,7 @@ FOREIGN = "https://evil.example"
 
 
 async def refusal(url: str, auth: object = None, **headers: str) -> Any:
-    """What a socket is told that is not let in."""
+    """The error that a refused socket gets."""
     client = Client()
     try:
         with pytest.raises(socketio.exceptions.ConnectionError):

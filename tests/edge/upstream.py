@@ -1,4 +1,4 @@
-"""A little model server: it answers with the pieces that a test gives it, each as one HTTP chunk."""
+"""A small model server. It sends each part of an answer that a test gives it as one HTTP chunk."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Upstream:
-    """`streamed` are the bytes of a streaming answer, cut as they are to be sent; `whole` is the other answer."""
+    """The server. `streamed` is a streaming answer, as the parts to send; `whole` is the answer without streaming."""
 
     def __init__(self, streamed: Sequence[bytes] = (), whole: Any = None, status: int = 200) -> None:
         self.streamed = streamed

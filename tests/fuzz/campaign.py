@@ -105,7 +105,7 @@ class Viewer:
 
 
 class BusyLog(MemoryChatLog):
-    """A log that takes its time, as a database does: one commit after the other, others' work in between."""
+    """A log that is slow, as a database is: it commits one after the other, and other tasks run in between."""
 
     def __init__(self, dice: Random) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class Campaign:
                 attempt.received = min(len(attempt.upstream), attempt.received + self.dice.randrange(4))
 
     async def send(self) -> None:
-        """Pipelined, and perhaps never heard of again."""
+        """Sends frames without waiting for acknowledgements. Frames or acknowledgements may be lost."""
         for attempt in self.attempts.values():
             frame = None if attempt.over else attempt.next_frame(self.dice.randrange(1, 5))
             if frame is not None:
@@ -224,13 +224,13 @@ class Campaign:
         await self.send()
 
     async def replay(self) -> None:
-        """A frame from long ago arrives once more."""
+        """Sends an old frame once more."""
         if self.frames and self.online:
             with suppress(Refused, KeysideError):
                 await self.put(*self.dice.choice(self.frames))
 
     async def break_socket(self) -> None:
-        """What is in flight may arrive before, or not at all."""
+        """Disconnects the executor. Frames in flight arrive before that, or never."""
         if self.online:
             self.online = False
             await self.desk.disconnect()
@@ -267,7 +267,7 @@ class Campaign:
         await self.listen()
 
     async def restart(self) -> None:
-        """The next process has what is stored, and nothing else."""
+        """Restarts the server. The next one has only what is stored."""
         await self.close()
         before = self.server
         self.server = MemoryServer(store=before.store, clock=before.clock, ids=before.ids, limits=LIMITS)
@@ -346,7 +346,7 @@ class Campaign:
         await self.server.__aexit__()
 
     async def finish(self) -> None:
-        """At last everything gets through, and a run that was declined is offered to the executor as it comes anew."""
+        """Lets everything get through until all runs have ended. Declined runs are offered again at each connect."""
         self.fair = True
         await self.break_socket()
         for _ in range(ROUNDS):
@@ -366,7 +366,7 @@ class Campaign:
 
 
 def expect(error: KeysideError, *codes: str) -> None:
-    """These are what the protocol says here; anything else is a fault."""
+    """Raises the error again unless its code is one of these, which the protocol allows here."""
     if error.code not in codes:
         raise error
 

@@ -1,4 +1,4 @@
-"""Seeded schedules on two logs at once: SQL, closed and opened again at any moment, tells the same as memory."""
+"""Seeded schedules on two logs at once: the SQL log, reopened at any moment, must give the same results as memory."""
 
 import asyncio
 from pathlib import Path
@@ -24,7 +24,7 @@ STEPS = 100
 
 
 class Twins:
-    """The same commits into both logs, a group at a time, and the same questions to both."""
+    """Both logs. They get the same commits, in groups, and the same queries."""
 
     def __init__(self, seed: int, sql: SqlShelf) -> None:
         self.dice = Random(seed)
@@ -81,7 +81,7 @@ class Twins:
         await self.commit(*group)
 
     async def change(self) -> None:
-        """A run goes where it can go from here."""
+        """Takes a run to one of the states that it can reach."""
         alive = [run for run in self.living(set(State)) if is_open(run)]
         if not alive:
             return
@@ -126,7 +126,7 @@ class Twins:
                 self.runs[f"removed {run.id}"] = run
 
     async def conflict(self) -> None:
-        """A stale change among good ones leaves nothing."""
+        """Commits a stale change among good ones, which must leave nothing."""
         runs = [run for run in self.living(set(State)) if run.version > 0]
         if runs:
             run = self.dice.choice(runs)
@@ -176,7 +176,7 @@ class Twins:
 
 
 def likely(run: Run) -> list[Input]:
-    """What can happen to a run; going away and coming back most of all."""
+    """The inputs to choose from for a run. Losing its executor and its return are the most likely ones."""
     offer, claim, back = Offer(ASSIGNMENT, f"c{run.attempt}"), Start(run.attempt), Return(run.attempt)
     away, late = Lose(), Expire("executor_lost")
     table: dict[State, list[Input]] = {
@@ -194,7 +194,7 @@ def is_open(run: Run) -> bool:
 
 
 def outcome(result: Any) -> Any:
-    """Numbers and payloads, or that it was refused."""
+    """The numbers and payloads of a commit, or the refusal."""
     if isinstance(result, tuple):
         return [entry.payload for entry in result if isinstance(entry, Entry)]
     assert isinstance(result, Conflict), result

@@ -27,7 +27,7 @@ def files() -> tuple[str, ...]:
 
 @cache
 def text_of(path: str) -> str:
-    """The file's text; nothing where it is none, or went away since it was listed."""
+    """The text of a file. It is empty if the file is not text or has been removed."""
     try:
         return (ROOT / path).read_text(encoding="utf-8")
     except (UnicodeDecodeError, FileNotFoundError):
@@ -47,7 +47,7 @@ def blocks(path: str, language: str | None = None) -> Iterator[str]:
 
 
 def spans(path: str) -> Iterator[str]:
-    """What stands between backticks in a document's prose; a span may be broken over two lines."""
+    """The code spans in a document's prose. A span may be broken over two lines."""
     prose = re.sub(r"(?<=\S)\n(?=\S)", " ", FENCE.sub("", text_of(path)))
     for found in SPAN.finditer(prose):
         yield found[1].strip()

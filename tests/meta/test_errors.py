@@ -16,9 +16,9 @@ TYPESCRIPT = re.compile(
     r"|\{ code: \"(\w+)\""
 )
 OF_THE_PAGE = {"offline"}
-"""What the page says of a request that did not get to the server."""
+"""The page's own code for a request that did not reach the server."""
 OF_UPSTREAMS = "executor_js/src/upstream/explain.ts"
-"""Reads the codes of others."""
+"""This file reads the codes of upstreams."""
 
 
 def raised_in_python() -> Iterator[tuple[str, str]]:

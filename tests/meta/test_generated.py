@@ -1,4 +1,4 @@
-"""What is generated is what the code says now."""
+"""The generated files are current."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every setting is documented, has the value that is documented, and refuses nonsense in one sentence."""
+"""Every setting is documented with its real default, and refuses invalid values in one sentence."""
 
 import inspect
 import os

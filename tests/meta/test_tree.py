@@ -1,4 +1,4 @@
-"""The files of the repository keep the house's rules, and name neither a machine nor a registry."""
+"""The files of the repository keep the project's rules, and name neither a machine nor a registry."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""What the scenarios share: short ways to bring a server somewhere, and to look at where it is."""
+"""Helpers of the scenarios: they bring a server into a state, and show its state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +55,7 @@ async def stop(server: MemoryServer, started: Started) -> str:
 
 
 async def start(server: MemoryServer, chat_id: int, *, model: str = "test/m", **more: Any) -> Started:
-    """Begins a run by the very fields of the request."""
+    """Starts a run with the given fields of the request."""
     if isinstance(more.get("message"), str):
         more["message"] = UserTurn(content=more["message"])
     return await server.services.requests.start(server.user_id, chat_id, NewRun(model=model, **more))
@@ -63,7 +63,7 @@ async def start(server: MemoryServer, chat_id: int, *, model: str = "test/m", **
 
 @contextmanager
 def refused(code: str, expected: int | None = None) -> Iterator[None]:
-    """What is done inside is refused with this code."""
+    """Expects that the block raises an error with this code."""
     with pytest.raises((Refused, KeysideError)) as caught:
         yield
     error = caught.value
@@ -75,12 +75,12 @@ def refused(code: str, expected: int | None = None) -> Iterator[None]:
 
 
 def idle(server: MemoryServer, session_id: str) -> bool:
-    """Whether the socket was told nothing more."""
+    """Whether there is no further message for the socket."""
     return server.calls.sessions[session_id].empty()
 
 
 def told(server: MemoryServer, room: str, type: str) -> list[Any]:
-    """The data of all messages of a type that were told in a room."""
+    """The data of all messages of a type that were sent to a room."""
     return [message["data"] for at, message in server.hub.told if at == room and message["type"] == type]
 
 
@@ -90,7 +90,7 @@ async def second_user(server: MemoryServer) -> int:
 
 
 async def laptop(server: MemoryServer, **more: Any) -> ScriptedExecutor:
-    """A second executor of the same user, that is preferred less than the first."""
+    """A second executor of the same user."""
     executor = ScriptedExecutor(server, executor_id="laptop", **more)
     await executor.connect()
     return executor

@@ -78,7 +78,7 @@ async def test_guessing_is_slowed_down_for_those_who_guess(accounts: Accounts, c
 
 
 def test_failures_of_many_places_do_not_fill_the_memory(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keyside.services.sign_in_throttle.MAX_PLACES", 3)
+    monkeypatch.setattr("keyside.services.sign_in_throttle.MAX_ADDRESSES", 3)
     attempts = SignInThrottle(clock, limit=1)
     for place in "abcd":
         attempts.failed(place)

@@ -25,7 +25,7 @@ rule = pytest.mark.rule
 
 @pytest.fixture
 async def desk_asleep() -> AsyncIterator[MemoryServer]:
-    """Its desk answers nothing, and its laptop is away; what waits does so for 100 seconds."""
+    """A server whose desk does not answer and whose laptop is away. Runs wait for at most 100 seconds."""
     async with MemoryServer(limits=Limits(queue=100)) as server:
         desk, other = ScriptedExecutor(server), await laptop(server)
         await desk.connect()

@@ -11,7 +11,7 @@ rule = pytest.mark.rule
 
 
 def moved(server: MemoryServer, desk: ScriptedExecutor) -> ScriptedExecutor:
-    """The same executor program, that will connect to another server."""
+    """The same executor, which will connect to another server."""
     desk.server = server
     return desk
 

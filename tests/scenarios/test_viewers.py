@@ -1,4 +1,4 @@
-"""What viewers see: snapshots, events without gaps, and the hints that tell them to look again."""
+"""What viewers get: snapshots, events without gaps, and the hints to read again."""
 
 import asyncio
 from typing import Any

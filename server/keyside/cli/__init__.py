@@ -1,4 +1,4 @@
-"""The command line. What a command needs is imported inside of it: `keyside --help` must not wait for a server."""
+"""The command line. Each command imports what it needs inside its function, so that `keyside --help` starts fast."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ DataDir = Annotated[Path | None, typer.Option(help="The directory of the databas
 
 
 def main() -> None:
-    """The console script: exit code 0, 1 for a failure said in one sentence, 2 for usage."""
+    """The console script. It exits with 0, with 1 after a failure (one sentence on stderr), or with 2 for bad usage."""
     try:
         app()
     except Problem as problem:
@@ -44,17 +44,17 @@ def serve(
     data_dir: DataDir = None,
     public_url: Annotated[str | None, typer.Option(help="The origin under which people reach it.")] = None,
     auth: Annotated[str | None, typer.Option(help="'local' or 'off'.", show_default="local")] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="A certificate chain (PEM), to speak https.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="A certificate chain (PEM), to serve https.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     browser: Annotated[
-        bool | None, typer.Option("--browser/--no-browser", help="Open the browser, where there is a screen.")
+        bool | None, typer.Option("--browser/--no-browser", help="Open the browser if there is a screen.")
     ] = None,
     sync: Annotated[str | None, typer.Option(help="'full' or 'normal'.", show_default="full")] = None,
     log_level: Annotated[
         str | None, typer.Option(help="'debug', 'info', 'warning' or 'error'.", show_default="info")
     ] = None,
 ) -> None:
-    """Start the server. Each option is a setting, too: KEYSIDE_HOST, ... (environment or .env)."""
+    """Start the server. Each option is also a setting: KEYSIDE_HOST, ... (environment or .env)."""
     given = {name: value for name, value in locals().items() if value is not None}
     from keyside.cli.serve import run
     from keyside.settings import load
@@ -85,14 +85,14 @@ def link(data_dir: DataDir = None) -> None:
 
 @token_app.command("create")
 def token_create(
-    name: Annotated[str, typer.Option(help="What it is for.")],
+    name: Annotated[str, typer.Option(help="What the token is for.")],
     scope: Annotated[
         list[str] | None,
         typer.Option(help="'api', 'chats', 'executor' or 'executor:shared'; may be repeated.", show_default="api"),
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Make an API token, and print it alone. It is never shown again."""
+    """Create an API token and print it, and nothing else. It is never shown again."""
     from keyside.cli.store import open_accounts
     from keyside.settings import load
 
@@ -109,7 +109,7 @@ def token_create(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def executor(context: typer.Context) -> None:
-    """Run the companion: an executor on this machine, with your own keys. Arguments are passed on to it."""
+    """Run the companion: an executor on this machine that uses your own keys. All arguments are passed on to it."""
     node = shutil.which("node")
     if node is None:
         raise Problem("The companion runs on Node 20 or newer, and there is no `node` on the PATH.")
@@ -121,7 +121,7 @@ def executor(context: typer.Context) -> None:
 
 @app.command()
 def migrate(data_dir: DataDir = None) -> None:
-    """Bring the database to what this version needs. `serve` does so by itself."""
+    """Upgrade the database to this version. `serve` does so by itself."""
     from keyside.cli.store import open_accounts
     from keyside.settings import load
 
@@ -131,10 +131,10 @@ def migrate(data_dir: DataDir = None) -> None:
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="Where the copy goes; an older one is replaced.")],
+    file: Annotated[Path, typer.Argument(help="The file to write. An existing file is replaced.")],
     data_dir: DataDir = None,
 ) -> None:
-    """Copy the database, also while the server runs. To restore: stop it, and put the copy in place as keyside.db."""
+    """Copy the database. The server may be running. To restore: stop it, and put the copy in place as keyside.db."""
     from keyside.cli.store import open_database
     from keyside.settings import load
 
@@ -145,7 +145,7 @@ def backup(
 
 @app.command()
 def doctor(data_dir: DataDir = None) -> None:
-    """Check the log: no gaps, and every finished answer is what its lines make. A server may be running."""
+    """Check that no event is missing and that every finished answer matches its lines. A server may be running."""
     from keyside.adapters.sql.doctor import examine
     from keyside.cli.store import open_database
     from keyside.settings import load
@@ -161,9 +161,9 @@ def doctor(data_dir: DataDir = None) -> None:
 
 @app.command()
 def schema(
-    check: Annotated[bool, typer.Option("--check", help="Only say whether they are current.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; only check that they are current.")] = False,
 ) -> None:
-    """Write the generated files of a checkout again: JSON Schema, TypeScript types, tables in the docs."""
+    """Regenerate the generated files of a checkout: JSON Schema, TypeScript types, tables in the docs."""
     from keyside import schema as generator
 
     try:

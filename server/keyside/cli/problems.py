@@ -1,4 +1,4 @@
-"""Failures that can be foreseen, each said in one sentence and without a traceback."""
+"""Turns expected failures into one sentence for the user, without a traceback."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class Problem(Exception):
-    """Ends the program with this sentence on standard error."""
+    """An expected failure. The program prints the sentence on standard error and exits with `exit_code`."""
 
     def __init__(self, sentence: str, exit_code: int = 1) -> None:
         self.exit_code = exit_code
@@ -15,7 +15,7 @@ class Problem(Exception):
 
 @contextmanager
 def foreseeable() -> Iterator[None]:
-    """Turns the failures that have a sentence into a `Problem`; others are bugs, and show their traceback."""
+    """Raises a `Problem` in place of an expected failure. Other exceptions are bugs and pass unchanged."""
     try:
         yield
     except Exception as error:

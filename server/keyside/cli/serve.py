@@ -1,4 +1,4 @@
-"""Runs the server: takes the port, starts the application, says where it is, and ends when it is told to."""
+"""Runs the server: binds the port, starts the application, prints its address, and stops on a signal."""
 
 import asyncio
 import errno
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from keyside.app import Application
 
 LEAVE_SECONDS = 3
-"""How long requests that still run may take when the server ends."""
+"""How long open requests may still take when the server shuts down."""
 SWITCH_SECONDS = 0.0005
-"""How long the thread that writes to the store waits for a busy event loop, each time it needs the interpreter."""
+"""Seconds after which a busy event loop must release the interpreter to the thread that writes to the store."""
 
 
 def run(settings: Settings) -> None:
     """Serves until SIGINT or SIGTERM."""
     _set_up_log(settings.log_level)
-    # Chats and the secret that signs cookies are for the owner's eyes, in a directory of any mode.
+    # Only the owner may read the chats and the cookie secret, whatever the mode of the directory is.
     os.umask(0o077)
     if settings.warning:
         typer.echo(f"Warning: {settings.warning}", err=True)
@@ -65,7 +65,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
 
 
 def _settle_garbage() -> None:
-    """Looks for garbage less often, and never again among all that was imported: each look stops everything."""
+    """Makes garbage collections rare and excludes all imported objects from them, because each one stops the server."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 5)
@@ -89,7 +89,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn's own raises the signal again at the end, which would skip what stops the application.
+        # uvicorn's own method raises the signal again at the end, and the application would not be stopped.
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -130,7 +130,7 @@ async def _announce(settings: Settings, application: "Application") -> None:
         address = f"{settings.url}/#{link.code}"
         typer.echo(f"Sign in (once, within 10 minutes): {address}")
     if settings.browser and _has_screen():
-        # Some browsers keep the caller waiting until they are closed.
+        # With some browsers this call returns only when the browser is closed.
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
 
@@ -142,7 +142,7 @@ def _set_up_log(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # uvicorn's debug log has every header and socket message, and so every cookie and token: it is never on.
+    # uvicorn's debug log shows every header and socket message, and so cookies and tokens. It stays off.
     least = logging.INFO if level == "debug" else logging.WARNING
     for chatty in ("uvicorn", "alembic"):
         logging.getLogger(chatty).setLevel(max(least, logging.getLogger().level))
@@ -163,7 +163,10 @@ def _check_certificate(settings: Settings) -> None:
 
 @contextmanager
 def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that has the port and does not accept yet: nobody is kept waiting by a server that is starting."""
+    """A socket that is bound to the port but does not listen yet, so that no client waits for a starting server.
+
+    Raises `Problem` if the port cannot be bound.
+    """
     listener = None
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

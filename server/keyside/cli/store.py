@@ -1,4 +1,4 @@
-"""Opens the accounts of a data directory, for commands that work beside a running server and before its first start."""
+"""Opens the database of a data directory for commands. A server may be running, or may never have been started."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from keyside.settings import Settings
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Database]:
-    """The database of a data directory that has one."""
+    """The database of the data directory. Raises `Problem` if there is none."""
     if not (settings.data_dir / "keyside.db").is_file():
         raise Problem(f"There is no database in {settings.data_dir}: name another directory with --data-dir.")
     os.umask(0o077)
@@ -28,7 +28,7 @@ def open_database(settings: Settings) -> Iterator[Database]:
 
 @contextmanager
 def open_accounts(settings: Settings) -> Iterator[Accounts]:
-    """The accounts; the database is made and brought up to date where that is needed."""
+    """The accounts of the data directory. The database is created or upgraded first if necessary."""
     os.umask(0o077)
     database = database_of(settings.make_data_dir(), sync=settings.sync)
     try:

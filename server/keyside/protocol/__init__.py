@@ -1,1 +1,1 @@
-"""What crosses the wire: messages, events, errors and the providers that are known."""
+"""The types of everything that is sent or received: messages, events and errors; and the list of known providers."""

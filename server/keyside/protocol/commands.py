@@ -1,4 +1,4 @@
-"""The bodies of the native HTTP face: what is asked for, and what is answered (docs/reference/http.md)."""
+"""The request and response bodies of the native HTTP API (docs/reference/http.md)."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ from keyside.protocol.entities import Chat, Executor, Message, ModelChoice, Role
 from keyside.protocol.wire import MAX_REQUEST
 
 MAX_CONTENT = 1024 * 1024
-"""Characters of one message."""
+"""The most characters that one message may have."""
 
 
 class NewChat(Wire):
@@ -20,15 +20,15 @@ class NewChat(Wire):
 
 
 class ChatPatch(Wire):
-    """`PATCH /api/chats/{id}`: what is left out stays."""
+    """`PATCH /api/chats/{id}`. Omitted fields stay as they are."""
 
     title: str | None = Field(default=None, max_length=300)
     head_id: Id | None = None
-    """Shows another branch: the message that is to be its last."""
+    """The id of a message. The branch that contains it is shown from now on."""
 
 
 class NewMessage(Wire):
-    """`POST /api/chats/{id}/messages`: stores one message and runs nothing."""
+    """`POST /api/chats/{id}/messages`: stores one message without starting a run."""
 
     id: Id | None = None
     role: Role
@@ -38,13 +38,13 @@ class NewMessage(Wire):
 
 
 class MessagePatch(Wire):
-    """`PATCH /api/chats/{id}/messages/{mid}`: a correction in place."""
+    """`PATCH /api/chats/{id}/messages/{mid}`: replaces the text of a message."""
 
     content: str = Field(max_length=MAX_CONTENT)
 
 
 class UserTurn(Wire):
-    """The user's message of a run: at most as long as the request that it becomes a part of."""
+    """The user's message that a run answers. It may be as long as a whole request."""
 
     id: Id | None = None
     content: str = Field(min_length=1, max_length=MAX_REQUEST)
@@ -68,9 +68,9 @@ Params = Annotated[dict[str, Any], AfterValidator(_writable)]
 class NewRun(Wire):
     """`POST /api/chats/{id}/runs`.
 
-    `reply` adds `message` below `parent_id` (left out: the head; null: at the root) and asks for its answer.
-    `regenerate` asks for another answer to the user's message `parent_id`. `continue` goes on with the assistant's
-    message `parent_id`.
+    `reply` adds `message` below `parent_id` and asks for an answer to it. If `parent_id` is omitted, the parent is the
+    chat's head; if it is null, the message has no parent. `regenerate` asks for another answer to the user's message
+    `parent_id`. `continue` extends the assistant's message `parent_id`.
     """
 
     model: str = Field(min_length=1, max_length=400)
@@ -83,15 +83,15 @@ class NewRun(Wire):
     session_id: str | None = Field(default=None, max_length=100)
     executor_id: Id | None = None
     prefer_executor_id: Id | None = None
-    """A hint. The same run asked for again with another hint is the same run (R6)."""
+    """The executor that is preferred if it can run the model. A repeated request may name another one (R6)."""
     first_line_timeout: Timeout | None = None
-    """Seconds that the upstream may take to begin, for this run alone (E8)."""
+    """Seconds that the upstream may take to begin its answer, for this run only (E8)."""
     idle_timeout: Timeout | None = None
-    """Seconds that the upstream may be silent in mid-answer, for this run alone (E8)."""
+    """Seconds that the upstream may be silent during its answer, for this run only (E8)."""
 
 
 class Started(Wire):
-    """202: the run and the messages that it belongs to."""
+    """The answer to a new run (202): the run, the user's message and the assistant's message."""
 
     run: Run
     user_message: Message | None
@@ -120,7 +120,7 @@ class ExecutorPage(Wire):
 
 
 class ModelPage(Wire):
-    """All models of the user's executors, those that can run now first."""
+    """All models of the user's executors. Those that can run now come first."""
 
     items: list[ModelChoice]
     next_cursor: str | None = None
@@ -133,7 +133,7 @@ class Redeem(Wire):
 
 
 class Account(Wire):
-    """`GET /api/auth/me`."""
+    """`GET /api/auth/me`: the account of the caller."""
 
     id: int
     name: str
@@ -141,7 +141,7 @@ class Account(Wire):
 
 
 class Link(Wire):
-    """A one-time sign-in link, valid once, until `expires_at`."""
+    """A sign-in link. It is valid once, until `expires_at`."""
 
     url: str
     expires_at: Time
@@ -174,7 +174,7 @@ class NewToken(Wire):
 
 
 class Token(Wire):
-    """An API token; `token` itself is shown once, when it is made."""
+    """An API token. The secret `token` is shown only once, in the answer that creates it."""
 
     id: str
     name: str
@@ -191,13 +191,13 @@ class TokenPage(Wire):
 
 
 class ErrorBody(Wire):
-    """Every error of the native face."""
+    """The body of every error of the native HTTP API."""
 
     error: "ErrorDetail"
 
 
 class ErrorDetail(Wire):
-    """See `errors.py`."""
+    """An error: a code of `errors.py`, a sentence for people, and whether trying again can help."""
 
     code: str
     message: str

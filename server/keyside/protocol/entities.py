@@ -1,4 +1,4 @@
-"""What both faces, socket and HTTP, show: chats, messages, runs, executors and models."""
+"""The entities that both the socket and the HTTP API show: chats, messages, runs, executors and models."""
 
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ ExecutorKind = Literal["browser", "companion", "shared", "plain"]
 
 
 class Failure(Wire):
-    """What went wrong: a code of `errors.py`, a sentence for a person, and whether to try again."""
+    """An error: a code of `errors.py`, a sentence for people, and whether trying again can help."""
 
     code: str
     message: str
@@ -21,7 +21,7 @@ class Failure(Wire):
 
 
 class ToolCall(Wire):
-    """One tool call of an assistant message; `arguments` is the JSON text as the model wrote it."""
+    """A tool call in an assistant's message. `arguments` is JSON text as the model wrote it."""
 
     index: int
     id: str = ""
@@ -30,7 +30,7 @@ class ToolCall(Wire):
 
 
 class Citation(Wire):
-    """A source that the upstream named."""
+    """A source that the upstream cited."""
 
     url: str
     title: str = ""
@@ -42,9 +42,9 @@ class Chat(Wire):
     id: int
     title: str
     head_id: str | None
-    """The last message of the branch that is shown."""
+    """The id of the last message of the branch that is shown."""
     model: str | None
-    """The model that was asked last, as `provider/id`."""
+    """The model of the last run, as it was requested, such as `provider/id`."""
     running: bool = False
     """Whether a run of this chat has not ended yet."""
     created_at: Time
@@ -52,7 +52,7 @@ class Chat(Wire):
 
 
 class Message(Wire):
-    """One turn, at its place in the chat's tree."""
+    """A message in the chat's tree of messages."""
 
     id: str
     chat_id: int
@@ -75,7 +75,7 @@ class Message(Wire):
 
 
 class RunExecutor(Wire):
-    """Which executor a run was handed to."""
+    """The executor that a run was assigned to."""
 
     id: str
     name: str
@@ -83,7 +83,7 @@ class RunExecutor(Wire):
 
 
 class Run(Wire):
-    """One request for one assistant message, as it stands now."""
+    """A request for one assistant's message, in its present state."""
 
     id: str
     chat_id: int
@@ -101,7 +101,7 @@ class Run(Wire):
 
 
 class Model(Wire):
-    """A model that a connection offers. `context_length` is in tokens; prices are US dollars per million tokens."""
+    """A model of a connection. `context_length` is in tokens; `input` and `output` are dollars per million of them."""
 
     id: str = Field(min_length=1, max_length=300)
     name: str | None = Field(default=None, max_length=300)
@@ -111,7 +111,7 @@ class Model(Wire):
 
 
 class Connection(Wire):
-    """One provider account or local server inside an executor. Its key and its URL never leave the executor."""
+    """A provider account or a local server that an executor uses. Its key and its URL never leave the executor."""
 
     id: Id
     provider: str = Field(min_length=1, max_length=60)
@@ -119,13 +119,13 @@ class Connection(Wire):
     models: list[Model] = Field(default=[], max_length=5000)
     error: Failure | None = None
     first_line_timeout: Timeout | None = None
-    """Seconds that its upstream may take to begin an answer, where it is another time than the server's (E8)."""
+    """Seconds that its upstream may take to begin an answer, if not as long as the server's setting says (E8)."""
     idle_timeout: Timeout | None = None
-    """Seconds that its upstream may be silent in mid-answer, where it is another time than the server's (E8)."""
+    """Seconds that its upstream may be silent during an answer, if not as long as the server's setting says (E8)."""
 
 
 class Executor(Wire):
-    """Something connected that can run model calls, or a known one that is away (`online: false`)."""
+    """A device or program that runs model calls. `online` is false while it is not connected."""
 
     id: str
     name: str
@@ -138,10 +138,10 @@ class Executor(Wire):
 
 
 class ModelChoice(Wire):
-    """A model that can be asked for, and through which executors."""
+    """A model that a run can request, and the executors that offer it."""
 
     id: str
-    """`provider/model`: what a run names."""
+    """`provider/model`, the name to request it by."""
     model: str
     provider: str
     name: str
@@ -151,4 +151,4 @@ class ModelChoice(Wire):
 
 
 FormData = dict[str, Any]
-"""An OpenAI chat-completion body: `model, messages, stream, ...` with provider options beside it."""
+"""The body of an OpenAI chat completion: `model`, `messages`, `stream` and other fields, also those of a provider."""

@@ -1,4 +1,4 @@
-"""Every error that a user or a program can meet: its code, what it says, whether to try again, its HTTP status."""
+"""The table of all errors that users and programs can get: code, message, whether to retry, and HTTP status."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from keyside.protocol.entities import Failure
 
 @dataclass(frozen=True)
 class ErrorKind:
-    """One row of the table."""
+    """A row of the table of errors."""
 
     message: str
     retryable: bool
@@ -97,9 +97,9 @@ ERRORS: dict[str, ErrorKind] = {
 
 
 class KeysideError(Exception):
-    """An error of the table, raised anywhere; the doors turn it into their dialect.
+    """An error of the table. The HTTP and socket handlers turn it into their own kind of answer.
 
-    `detail` replaces the table's sentence where more can be said.
+    `detail` replaces the table's message with one that says more.
     """
 
     def __init__(self, code: str, detail: str | None = None) -> None:
@@ -109,10 +109,10 @@ class KeysideError(Exception):
 
     @property
     def failure(self) -> Failure:
-        """The error as it crosses the wire."""
+        """The error as it is sent to clients."""
         return Failure(code=self.code, message=str(self), retryable=self.kind.retryable)
 
 
 def failure(code: str, detail: str | None = None) -> Failure:
-    """The wire's shape of one row of the table."""
+    """The `Failure` of an error of the table, as it is sent to clients."""
     return KeysideError(code, detail).failure

@@ -1,4 +1,4 @@
-"""The events of the socket: name, direction, payload, acknowledgement, and the scope that a token needs."""
+"""The table of the socket's events: name, direction, payload, acknowledgement, and the scope that a token needs."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from keyside.protocol.base import Wire
 
 @dataclass(frozen=True)
 class Event:
-    """One row of the table. `scope` is what an API token must have; a browser's session has all."""
+    """A row of the table. `scope` is what an API token needs to send the event; a browser's session has all scopes."""
 
     direction: Literal["client", "server"]
     payload: Any
@@ -18,7 +18,7 @@ class Event:
 
 
 CHANNEL = "<channel>"
-"""Stands for the random name under which an attempt's frames travel (E5)."""
+"""Stands for the random event name of an attempt's frames (E5)."""
 
 EVENTS: dict[str, Event] = {
     "executor:ready": Event("client", wire.ExecutorReady, wire.ReadyAck, "executor"),

@@ -1,4 +1,4 @@
-"""The socket's messages: one class each, one union per direction (docs/protocol.md)."""
+"""The messages of the socket: one class for each, and one union for each direction (docs/protocol.md)."""
 
 from typing import Annotated, Literal
 
@@ -18,18 +18,18 @@ from keyside.protocol.entities import (
 )
 
 PROTOCOL = 1
-"""The version of this wire; a client names it as `auth.client.protocol` (C3)."""
+"""The version of the protocol. A client sends its own as `auth.client.protocol` (C3)."""
 
 MAX_LINE = 1024 * 1024
 MAX_FRAME = 2 * MAX_LINE
 MAX_REQUEST = 4 * MAX_LINE
 MAX_PACKET = 8 * MAX_LINE
 MAX_FRAGMENT = 256 * 1024
-"""Limits in bytes of UTF-8 (E10, E2, C4, E6)."""
+"""Size limits of a line, a frame (E10), a request (E2), a packet (C4) and a fragment (E6), in bytes of UTF-8."""
 
 
 class ClientInfo(Wire):
-    """`auth.client`: who connects (C3)."""
+    """`auth.client`: the program that connects (C3)."""
 
     name: str = Field(default="", max_length=200)
     version: str = Field(default="", max_length=60)
@@ -37,7 +37,7 @@ class ClientInfo(Wire):
 
 
 class ConnectAuth(Wire):
-    """What a socket may send with its connection (C2, C3)."""
+    """`auth`: what a client may send when it connects (C2, C3)."""
 
     token: str | None = Field(default=None, max_length=300)
     client: ClientInfo | None = None
@@ -47,14 +47,14 @@ class ConnectAuth(Wire):
 
 
 class Hold(Wire):
-    """A run that an executor still has in hand."""
+    """An attempt at a run that an executor still holds."""
 
     run_id: Id
     attempt: int = Field(ge=1)
 
 
 class ExecutorReady(Wire):
-    """`executor:ready`: announces, updates and resumes an executor (E1)."""
+    """`executor:ready`: announces an executor, updates what it offers, and resumes the runs that it holds (E1)."""
 
     executor_id: Id
     secret: str = Field(min_length=16, max_length=200)
@@ -66,14 +66,14 @@ class ExecutorReady(Wire):
 
 
 class ChatOpen(Wire):
-    """`chat:open`: follow a chat, from its snapshot or from the event after `after` (V1)."""
+    """`chat:open`: starts to follow a chat, with a snapshot or with the events after `after` (V1)."""
 
     chat_id: int
     after: int | None = Field(default=None, ge=0)
 
 
 class ChatClose(Wire):
-    """`chat:close`: stop following a chat."""
+    """`chat:close`: stops following a chat."""
 
     chat_id: int
 
@@ -82,14 +82,14 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "aborte
 
 
 class Finish(Wire):
-    """How an attempt ended, in its last frame (E7)."""
+    """How an attempt ended; part of its last frame (E7)."""
 
     reason: FinishReason
     error: Failure | None = None
 
 
 class Frame(Wire):
-    """A few lines on the channel of an attempt (E5). `index` counts the run's lines from 0."""
+    """Lines of an answer, sent on the channel of an attempt (E5). `index` is the first line's number, from 0."""
 
     attempt: int = Field(ge=1)
     index: int = Field(ge=0)
@@ -104,22 +104,22 @@ ClientMessage = ExecutorReady | ChatOpen | ChatClose | Frame
 
 
 class Ack(Wire):
-    """The answer to a client event (C4)."""
+    """The acknowledgement of a client's event (C4)."""
 
     ok: Literal[True] = True
 
 
 class Refusal(Wire):
-    """The answer to a client event that was refused; nothing was changed (C4)."""
+    """The acknowledgement of a client's event that was refused and has changed nothing (C4)."""
 
     ok: Literal[False] = False
     error: Failure
     expected: int | None = None
-    """For frames: the index of the line that the server waits for."""
+    """For frames: the index of the line that the server expects next."""
 
 
 class Verdict(Wire):
-    """What becomes of a run that an executor holds; it resends from `expected` (E1)."""
+    """Whether an executor continues or drops a run that it holds. It resends lines from `expected` on (E1)."""
 
     run_id: str
     attempt: int
@@ -128,32 +128,32 @@ class Verdict(Wire):
 
 
 class ReadyAck(Ack):
-    """The answer to `executor:ready`."""
+    """The acknowledgement of `executor:ready`."""
 
     executor: Executor
     runs: list[Verdict]
 
 
 class FrameAck(Ack):
-    """All lines before `expected` are stored durably (E5)."""
+    """The acknowledgement of a frame: all lines before `expected` are stored durably (E5)."""
 
     expected: int
 
 
 class Snapshot(Wire):
-    """A chat as it stands at `seq`: its branch's newest messages, and the runs that have not ended (V1)."""
+    """A chat as of one event: the newest messages of the shown branch, and the runs that have not ended (V1)."""
 
     chat: Chat
     messages: list[Message]
     runs: list[Run]
     siblings: dict[str, list[str]]
-    """For each message of `messages`: the ids that share its parent, itself included, oldest first."""
+    """For each message of `messages`: the ids of all messages with the same parent, itself included, oldest first."""
     earlier: bool
-    """Whether the branch has older messages; they come by HTTP."""
+    """Whether the branch has older messages. They can be read by HTTP."""
 
 
 class OpenAck(Ack):
-    """The answer to `chat:open`: a snapshot, or the events after `after`."""
+    """The acknowledgement of `chat:open`: a snapshot, or the events after `after`."""
 
     snapshot: Snapshot | None = None
     events: "list[ChatEvent] | None" = None
@@ -170,7 +170,7 @@ class _ChatEvent(Wire):
 
 
 class MessageEvent(_ChatEvent):
-    """A message was added or changed; it is shown as it is now."""
+    """A message was added or changed. The event contains its new state."""
 
     kind: Literal["message"] = "message"
     message: Message
@@ -184,14 +184,14 @@ class RemovedEvent(_ChatEvent):
 
 
 class RunEvent(_ChatEvent):
-    """A run changed; it is shown as it is now."""
+    """A run was added or changed. The event contains its new state."""
 
     kind: Literal["run"] = "run"
     run: Run
 
 
 class DeltaEvent(_ChatEvent):
-    """What a frame added to a running message; what it did not add is left out."""
+    """What a frame added to a message that is being written. Parts that it did not add to are omitted."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
@@ -206,7 +206,7 @@ class DeltaEvent(_ChatEvent):
 
 
 class ChatChangedEvent(_ChatEvent):
-    """Title, model or head of the chat changed."""
+    """The title, the model or the head of the chat changed."""
 
     kind: Literal["chat"] = "chat"
     chat: Chat
@@ -220,7 +220,7 @@ ChatEvent = Annotated[
 
 
 class ModelRef(Wire):
-    """The model to call: `id` as the upstream knows it, through that connection of the executor."""
+    """The model to call. `id` is the upstream's name for it; `connection_id` is the executor's connection to use."""
 
     id: str
     provider: str | None = None
@@ -228,7 +228,7 @@ class ModelRef(Wire):
 
 
 class CompletionRequest(Wire):
-    """A model call handed to an executor (E2)."""
+    """A model call that is offered to an executor (E2)."""
 
     run_id: str
     attempt: int
@@ -239,13 +239,13 @@ class CompletionRequest(Wire):
     model: ModelRef
     form_data: FormData
     first_line_timeout: float | None = None
-    """Seconds that the upstream may take to begin; `None`: the executor has no limit of its own (E8)."""
+    """Seconds that the upstream may take to begin its answer. If null, the executor sets no limit (E8)."""
     idle_timeout: float | None = None
-    """Seconds that the upstream may be silent in mid-answer; any byte that it sends begins them anew (E8)."""
+    """Seconds that the upstream may be silent during its answer. Every byte that it sends restarts them (E8)."""
 
 
 class AbortRequest(Wire):
-    """A stop, told to the executor of a run (E9)."""
+    """The attempt at a run that its executor must stop (E9)."""
 
     run_id: str
     attempt: int
@@ -253,14 +253,14 @@ class AbortRequest(Wire):
 
 
 class Completion(Wire):
-    """`request:chat:completion`: answered by an `Answer`."""
+    """`request:chat:completion`: offers a model call. The callback is an `Answer`."""
 
     type: Literal["request:chat:completion"] = "request:chat:completion"
     data: CompletionRequest
 
 
 class Abort(Wire):
-    """`request:chat:abort`: nothing is answered; the last frame says `aborted`."""
+    """`request:chat:abort`: stops a model call. It has no callback; the attempt's last frame says `aborted`."""
 
     type: Literal["request:chat:abort"] = "request:chat:abort"
     data: AbortRequest
@@ -276,18 +276,18 @@ class Answer(Wire):
 
 
 class NoData(Wire):
-    """An event that says all with its type."""
+    """The data of an event whose type says everything."""
 
 
 class Replaced(Wire):
-    """A newer instance of this executor has connected; this one does not reconnect (E12)."""
+    """A newer instance of this executor has connected. This one must not reconnect (E12)."""
 
     type: Literal["executor:replaced"] = "executor:replaced"
     data: NoData = NoData()
 
 
 class ChatEventMessage(Wire):
-    """One event of a chat that this socket has open (V2)."""
+    """An event of a chat that this socket follows (V2)."""
 
     type: Literal["chat:event"] = "chat:event"
     data: ChatEvent
@@ -301,14 +301,14 @@ class ChatsChanged(Wire):
 
 
 class ExecutorsChanged(Wire):
-    """An executor came, went or offers other models (V4)."""
+    """An executor connected, disconnected, or offers other models (V4)."""
 
     type: Literal["executors:changed"] = "executors:changed"
     data: NoData = NoData()
 
 
 class ChatRef(Wire):
-    """Which chat."""
+    """The chat that an event is about."""
 
     chat_id: int
 
@@ -321,27 +321,27 @@ class ChatGone(Wire):
 
 
 class ChatReopen(Wire):
-    """This viewer could not keep up: open the chat again with `after` (V5)."""
+    """This viewer was too slow and has missed events. It must open the chat again with `after` (V5)."""
 
     type: Literal["chat:reopen"] = "chat:reopen"
     data: ChatRef
 
 
 class ChatsHeads(Wire):
-    """The newest `seq` of every chat that this socket has open, by chat id (V6)."""
+    """The newest `seq` of every chat that this socket follows, by chat id (V6)."""
 
     type: Literal["chats:heads"] = "chats:heads"
     data: dict[str, int]
 
 
 class StoreState(Wire):
-    """Whether the server can store (D4)."""
+    """Whether the server can write to its store (D4)."""
 
     ok: bool
 
 
 class Store(Wire):
-    """The store went away or came back (D4)."""
+    """The server's store became unavailable or is available again (D4)."""
 
     type: Literal["store"] = "store"
     data: StoreState

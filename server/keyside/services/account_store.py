@@ -25,7 +25,7 @@ class StoredSignIn:
 
 @dataclass(frozen=True)
 class StoredToken:
-    """An API token, without itself."""
+    """The record of an API token. It does not contain the secret token or its hash."""
 
     id: str
     user: User
@@ -35,30 +35,36 @@ class StoredToken:
 
 
 class AccountStore(Protocol):
-    """What is revoked, spent or too old is found by nothing here."""
+    """Stores accounts and credentials. No method returns a credential that is revoked, spent or expired.
+
+    All times are seconds since the epoch; `at` is the present time.
+    """
 
     async def user(self, name: str, at: float) -> User:
-        """The account of that name, made at `at` if there is none; two callers at once get the same."""
+        """The account of that name. It is created if there is none, and only once for simultaneous callers."""
         ...
 
     async def add_link(self, code_hash: str, user_id: int, at: float, expires_at: float) -> None:
-        """Stores a one-time link; those that are too old by `at` are forgotten."""
+        """Stores a one-time link, and deletes those that have expired."""
         ...
 
     async def spend_link(
         self, code_hash: str, at: float, *, sign_in_id: str, agent: str, expires_at: float
     ) -> StoredSignIn | None:
-        """Spends the link and stores the sign-in in one transaction. Of two callers at once, one gets it."""
+        """Spends the link and stores the sign-in in one transaction.
+
+        Returns `None` if the link is not valid. Of several simultaneous callers, one gets the sign-in.
+        """
         ...
 
     async def sign_in(self, sign_in_id: str, at: float) -> StoredSignIn | None: ...
 
     async def sign_ins(self, user_id: int, at: float) -> tuple[StoredSignIn, ...]:
-        """The newest first."""
+        """The user's sign-ins, newest first."""
         ...
 
     async def revoke_sign_in(self, user_id: int, sign_in_id: str, at: float) -> bool:
-        """Whether there was one of that user to revoke."""
+        """Revokes a sign-in. Returns whether the user had one with that id."""
         ...
 
     async def add_token(
@@ -68,25 +74,25 @@ class AccountStore(Protocol):
     async def token(self, token_hash: str) -> StoredToken | None: ...
 
     async def tokens(self, user_id: int) -> tuple[StoredToken, ...]:
-        """The newest first."""
+        """The user's tokens, newest first."""
         ...
 
     async def revoke_token(self, user_id: int, token_id: str, at: float) -> bool:
-        """Whether there was one of that user to revoke."""
+        """Revokes a token. Returns whether the user had one with that id."""
         ...
 
     async def lapsed(self, credential_ids: frozenset[str], at: float) -> frozenset[str]:
-        """Those of the sign-ins and tokens that are revoked or too old by `at`."""
+        """Those of the given ids whose sign-in or token is revoked, expired or unknown."""
         ...
 
     async def recall(self, key: str) -> str | None:
-        """A value of the installation."""
+        """A value of the installation, or `None` if it was never stored."""
         ...
 
     async def remember(self, key: str, value: str) -> None:
-        """Keeps a value of the installation, in place of an older one."""
+        """Stores a value of the installation. It replaces an older one."""
         ...
 
     async def remember_once(self, key: str, value: str) -> str:
-        """Keeps the value unless there is one; returns the one that is kept."""
+        """Stores the value if the key has none yet. Returns the stored value."""
         ...

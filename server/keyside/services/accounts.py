@@ -1,4 +1,4 @@
-"""Who is who: one-time links, signed-in browsers, API tokens, and the identity that each of them proves."""
+"""Accounts and credentials: one-time links, signed-in browsers, API tokens, and the identity that each proves."""
 
 import hashlib
 import secrets
@@ -19,12 +19,12 @@ TOKEN_PREFIX = "ks_"  # noqa: S105
 
 TOKEN_SCOPES = frozenset({"api", "chats", "executor", "executor:shared"})
 SESSION_SCOPES = frozenset({"api", "chats", "executor", "account"})
-"""`account` (links, sign-ins, tokens) is for people: no token can have it, so none can make another."""
+"""`account` allows managing links, sign-ins and tokens. No token has it, so a token cannot create another."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who asks, what they may do, and by which credential: a sign-in's or a token's id, or none in `off` mode."""
+    """The caller's account and scopes, and the id of the sign-in or token that proved it (`None` in `off` mode)."""
 
     user_id: int
     name: str
@@ -33,21 +33,21 @@ class Identity:
     credential_id: str | None = None
 
     def require(self, scope: str) -> None:
-        """Raises `forbidden` where the scope is missing."""
+        """Raises `forbidden` if the scope is missing."""
         if scope not in self.scopes:
             raise KeysideError("forbidden", f"This needs the scope '{scope}', which the token does not have.")
 
 
 @dataclass(frozen=True)
 class NewLink:
-    """A link's code, known only to whoever asked for it."""
+    """The code of a new link, which is not stored, and its end in seconds since the epoch."""
 
     code: str
     expires_at: float
 
 
 class Accounts:
-    """Makes, checks and revokes credentials. Nothing that could be used to sign in is stored as it is."""
+    """Creates, checks and revokes credentials. Codes and tokens are stored as hashes only."""
 
     def __init__(self, store: AccountStore, clock: Clock, ids: Ids, notices: Notices) -> None:
         self._store = store
@@ -58,51 +58,54 @@ class Accounts:
         self._owner: User | None = None
 
     async def owner(self) -> User:
-        """The one account of `local` and `off` mode, made at the first start."""
+        """The only account of the modes `local` and `off`. It is created at the first start."""
         if self._owner is None:
             self._owner = await self._store.user(OWNER, self._clock.now())
         return self._owner
 
     async def anyone(self) -> Identity:
-        """Whoever asks in `off` mode: the owner, with all scopes."""
+        """The identity of every caller in `off` mode: the owner, with all scopes."""
         owner = await self.owner()
         return Identity(owner.id, owner.name, SESSION_SCOPES | TOKEN_SCOPES, "off")
 
     # --- links and sign-ins
 
     async def new_link(self, user_id: int) -> NewLink:
-        """A code that signs in once, within ten minutes."""
+        """Creates a code that signs in once, within ten minutes."""
         code, now = secrets.token_urlsafe(24), self._clock.now()
         await self._store.add_link(digest(code), user_id, now, now + LINK_SECONDS)
         return NewLink(code, now + LINK_SECONDS)
 
-    async def redeem(self, code: str, agent: str, place: str) -> tuple[str, Identity]:
-        """Spends a code; returns the new sign-in's id. `place` is the client's address, for the rate limit."""
-        self._throttle.check(place)
+    async def redeem(self, code: str, agent: str, address: str) -> tuple[str, Identity]:
+        """Signs in with the code of a link; returns the new sign-in's id and the identity.
+
+        `address` is the client's address, for the rate limit. Raises `link_invalid` or `too_many_attempts`.
+        """
+        self._throttle.check(address)
         now = self._clock.now()
         signed_in = await self._store.spend_link(
             digest(code), now, sign_in_id=self._ids.new(), agent=agent, expires_at=now + SIGN_IN_SECONDS
         )
         if signed_in is None:
-            self._throttle.failed(place)
+            self._throttle.failed(address)
             raise KeysideError("link_invalid")
         return signed_in.id, _session(signed_in)
 
     async def by_signin(self, sign_in_id: str) -> Identity | None:
-        """Who is signed in under that id, if it still holds."""
+        """The identity of a sign-in, or `None` if it is unknown, revoked or expired."""
         found = await self._store.sign_in(sign_in_id, self._clock.now())
         return _session(found) if found else None
 
     async def sign_ins(self, user_id: int) -> tuple[StoredSignIn, ...]:
-        """The user's browsers, the newest first."""
+        """The browsers in which the user is signed in, newest first."""
         return await self._store.sign_ins(user_id, self._clock.now())
 
     async def revoke_sign_in(self, user_id: int, sign_in_id: str) -> None:
-        """Signs a browser out; raises `not_found` for one that is not the user's."""
+        """Signs a browser out. Raises `not_found` if the user has no such sign-in."""
         self._revoked(sign_in_id, await self._store.revoke_sign_in(user_id, sign_in_id, self._clock.now()))
 
     async def drop_lapsed(self, credential_ids: Iterable[str]) -> None:
-        """Has the sockets of credentials closed that another process revoked, or that are too old (C7)."""
+        """Calls `on_revoked` for those credentials that have expired or that another process has revoked (C7)."""
         held = frozenset(credential_ids)
         if held:
             for credential_id in await self._store.lapsed(held, self._clock.now()):
@@ -111,7 +114,7 @@ class Accounts:
     # --- tokens
 
     async def new_token(self, user_id: int, name: str, scopes: Iterable[str]) -> tuple[StoredToken, str]:
-        """Makes a token; itself, the second of the two, is never seen again."""
+        """Creates a token; returns its record and the secret token, which is not stored. Raises `bad_request`."""
         wanted = frozenset(scopes)
         if not wanted or not wanted <= TOKEN_SCOPES:
             raise KeysideError("bad_request", f"A token's scopes are some of {', '.join(sorted(TOKEN_SCOPES))}.")
@@ -120,32 +123,32 @@ class Accounts:
         return stored, token
 
     async def by_token(self, token: str) -> Identity | None:
-        """Whose token that is, if it still holds."""
+        """The identity of a token, or `None` if it is unknown or revoked."""
         found = await self._store.token(digest(token)) if token.startswith(TOKEN_PREFIX) else None
         if found is None:
             return None
         return Identity(found.user.id, found.user.name, found.scopes, "token", found.id)
 
     async def tokens(self, user_id: int) -> tuple[StoredToken, ...]:
-        """The user's tokens, the newest first."""
+        """The user's tokens, newest first."""
         return await self._store.tokens(user_id)
 
     async def revoke_token(self, user_id: int, token_id: str) -> None:
-        """Ends a token; raises `not_found` for one that is not the user's."""
+        """Revokes a token. Raises `not_found` if the user has no such token."""
         self._revoked(token_id, await self._store.revoke_token(user_id, token_id, self._clock.now()))
 
     # --- the installation
 
     async def cookie_secret(self) -> str:
-        """What signs the cookies of this installation; made once."""
+        """The secret that signs the cookies of this installation. It is created once."""
         return await self._store.remember_once("cookie_secret", secrets.token_urlsafe(32))
 
     async def remember_url(self, url: str) -> None:
-        """Keeps the address of the running server, so that `keyside link` knows it."""
+        """Stores the address of the running server for `keyside link`."""
         await self._store.remember("url", url)
 
     async def url(self) -> str | None:
-        """The address under which the server ran last."""
+        """The last stored address of the server, if there is one."""
         return await self._store.recall("url")
 
     def _revoked(self, credential_id: str, was_there: bool) -> None:
@@ -155,7 +158,7 @@ class Accounts:
 
 
 def digest(secret: str) -> str:
-    """What is stored of a code or token. They are long and random, so a fast hash is enough."""
+    """The hash of a code or token. They are long and random, so a fast hash is enough."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

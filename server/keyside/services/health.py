@@ -1,4 +1,4 @@
-"""Whether the store can be written; while it cannot, no state changes and time stands still for runs (D4)."""
+"""Watches whether the store can be written. While it cannot, no run changes and no time limit counts (D4)."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from keyside.services.notices import Notices, StoreAway, StoreBack
 from keyside.services.ports import ChatLog, Clock, Unavailable
 
 _PROBE = 1.0
-"""Seconds between two tries to write while the store is away."""
+"""Seconds between two attempts to write while the store is unavailable."""
 
 
 class StoreHealth:
@@ -20,14 +20,14 @@ class StoreHealth:
         self.ok = True
 
     def failed(self) -> None:
-        """A write failed."""
+        """Notes that a write to the store failed."""
         if self.ok:
             self.ok = False
             self._notices.put(StoreAway())
             self._away.set()
 
     async def watch(self) -> None:
-        """Waits for a failure, then for its end, again and again."""
+        """Waits for a failure and then for the end of the outage, in an endless loop."""
         while True:
             await self._away.wait()
             since = self._clock.now()

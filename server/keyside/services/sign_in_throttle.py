@@ -1,16 +1,16 @@
-"""Counts failed attempts by where they come from, so that guessing stays slow."""
+"""Limits failed sign-ins by client address, so that codes cannot be guessed quickly."""
 
 from collections import deque
 
 from keyside.protocol.errors import KeysideError
 from keyside.services.ports import Clock
 
-MAX_PLACES = 10_000
-"""Addresses remembered at once; the one that failed longest ago is forgotten first."""
+MAX_ADDRESSES = 10_000
+"""How many addresses are remembered. The one whose last failure is oldest is forgotten first."""
 
 
 class SignInThrottle:
-    """At most `limit` failures in `window` seconds from one place; in memory, for one process."""
+    """Allows `limit` failures in `window` seconds from one address. The counts are in memory, for one process."""
 
     def __init__(self, clock: Clock, *, limit: int = 10, window: float = 60) -> None:
         self._clock = clock
@@ -18,22 +18,22 @@ class SignInThrottle:
         self._window = window
         self._failures: dict[str, deque[float]] = {}
 
-    def check(self, place: str) -> None:
-        """Raises `too_many_attempts` where the place has used up its failures."""
-        if len(self._recent(place)) >= self._limit:
+    def check(self, address: str) -> None:
+        """Raises `too_many_attempts` if the address has reached its limit of failures."""
+        if len(self._recent(address)) >= self._limit:
             raise KeysideError("too_many_attempts")
 
-    def failed(self, place: str) -> None:
+    def failed(self, address: str) -> None:
         """Counts one failure."""
-        times = self._recent(place)
+        times = self._recent(address)
         times.append(self._clock.now())
-        self._failures.pop(place, None)
-        self._failures[place] = times
-        if len(self._failures) > MAX_PLACES:
+        self._failures.pop(address, None)
+        self._failures[address] = times
+        if len(self._failures) > MAX_ADDRESSES:
             del self._failures[next(iter(self._failures))]
 
-    def _recent(self, place: str) -> deque[float]:
-        times = self._failures.get(place, deque())
+    def _recent(self, address: str) -> deque[float]:
+        times = self._failures.get(address, deque())
         while times and times[0] <= self._clock.now() - self._window:
             times.popleft()
         return times

@@ -1,1 +1,1 @@
-"""The doors: each decodes, calls one service method, and encodes."""
+"""The HTTP and socket interfaces. Each handler decodes a request, calls one service method, and encodes the answer."""

@@ -1,4 +1,4 @@
-"""Finds out who asks, from the signed cookie or a token, and whether the page that asks is our own."""
+"""Authenticates requests by the signed cookie or a token, and checks that browser requests come from our own page."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,7 +17,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Authenticator:
-    """Checks every request and every socket's connect (C2). The Host header is checked before, by `SecurityHeaders`."""
+    """Authenticates every request and every socket (C2). `SecurityHeaders` has checked the Host header before."""
 
     def __init__(self, accounts: Accounts, origins: Origins, mode: Literal["local", "off"]) -> None:
         self.accounts = accounts
@@ -28,9 +28,10 @@ class Authenticator:
     async def identify(
         self, headers: Mapping[str, str], *, method: str, for_socket: bool = False, token: str | None = None
     ) -> Identity:
-        """Who asks. `headers` are looked up in lower case; `token` is one that came beside them.
+        """Identifies the caller by `token`, by a bearer token in `headers`, or by the cookie.
 
-        Raises `unauthorized`, or `bad_origin` where another site's page uses the cookie.
+        The names of `headers` are in lower case. `token` is one that was sent outside of the headers.
+        Raises `unauthorized`, or `bad_origin` if a page of another site uses the cookie.
         """
         if self.mode == "off":
             self.check_origin(headers)
@@ -44,10 +45,10 @@ class Authenticator:
         return found
 
     def check_origin(self, headers: Mapping[str, str], *, needed: bool = False) -> None:
-        """Raises `bad_origin` for another site's page, and where `needed` also if nothing says whose page it is.
+        """Raises `bad_origin` for a page of another site. With `needed`, a request of unknown origin is refused too.
 
-        Programs send no Origin. Browsers leave it out of same-origin GETs only, and may say so in a header
-        that pages cannot forge.
+        Programs send no Origin. Browsers omit it only in same-origin GETs, which the header `Sec-Fetch-Site` can
+        confirm; pages cannot forge that header.
         """
         origin = headers.get("origin")
         own = origin is not None and self.origins.owns(origin, headers.get("host"))
@@ -57,7 +58,7 @@ class Authenticator:
             raise KeysideError("bad_origin")
 
     def current(self, scope: str | None = None) -> Callable[[Request], Awaitable[Identity]]:
-        """A FastAPI dependency: who asks, who must have the scope."""
+        """A FastAPI dependency that returns the caller's identity. It raises `forbidden` if the scope is missing."""
 
         async def dependency(request: Request) -> Identity:
             identity = await self.identify(request.headers, method=request.method)
@@ -68,14 +69,14 @@ class Authenticator:
         return dependency
 
     async def sign_in(self, response: Response, sign_in_id: str) -> None:
-        """Hands the browser its cookie."""
+        """Sets the signed session cookie on the response."""
         signed = (await self._cookie_signer()).sign(sign_in_id).decode()
         response.set_cookie(
             COOKIE, signed, SIGN_IN_SECONDS, path="/", secure=self._secure, httponly=True, samesite="lax"
         )
 
     def sign_out(self, response: Response) -> None:
-        """Takes the cookie back."""
+        """Deletes the session cookie."""
         response.delete_cookie(COOKIE, path="/", secure=self._secure, httponly=True, samesite="lax")
 
     @property

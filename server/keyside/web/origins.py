@@ -1,4 +1,4 @@
-"""Says under which hosts the server answers, and which origins are its own (C2)."""
+"""Knows which Host headers the server accepts, and which origins are its own (C2)."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches that host."""
+    """Whether the host can be reached from this machine only."""
     name = host.strip("[]").lower()
     if name == "localhost":
         return True
@@ -21,12 +21,15 @@ def is_loopback(host: str) -> bool:
 
 
 def is_wildcard(host: str) -> bool:
-    """Whether listening there means to listen everywhere."""
+    """Whether the host stands for all addresses of the machine."""
     return host.strip("[]") in {"", "0.0.0.0", "::"}  # noqa: S104
 
 
 def origin_of(url: str) -> str:
-    """The origin that a URL names, as browsers write it; raises `ValueError` with a sentence if it is more."""
+    """The origin of a URL, as browsers write it.
+
+    Raises `ValueError` with a sentence if the URL is not http or https, or has more than scheme, host and port.
+    """
     parts = urlsplit(url.strip())
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         raise ValueError(f"'{url}' is not an address such as https://chat.example.org")
@@ -36,7 +39,7 @@ def origin_of(url: str) -> str:
 
 
 def make_origin(scheme: str, host: str, port: int | None) -> str:
-    """Scheme, host and port as one origin; a default port is left out."""
+    """The origin of a scheme, host and port. The default port of the scheme is left out."""
     name = host.strip("[]").lower()
     bracketed = f"[{name}]" if ":" in name else name
     return f"{scheme}://{bracketed}" + ("" if port in {None, DEFAULT_PORTS[scheme]} else f":{port}")
@@ -44,25 +47,25 @@ def make_origin(scheme: str, host: str, port: int | None) -> str:
 
 @dataclass(frozen=True)
 class Origins:
-    """`public` is the origin that people use; `by_host` has the origin of the pages for each Host header."""
+    """The server's own origins: `public` is the one that people use, `by_host` maps every accepted Host to its own."""
 
     public: str
     by_host: Mapping[str, str]
 
     def at(self, host: str | None) -> str | None:
-        """The origin of a page that came from `host`; `None` for a host that is not this server's.
+        """The origin of pages that were requested from `host`, or `None` if that host is not this server.
 
-        Such a one comes from a rebound DNS name, or from a proxy that is set up wrongly.
+        An unknown host comes from DNS rebinding or from a misconfigured proxy.
         """
         return None if host is None else self.by_host.get(host.strip().lower())
 
     def owns(self, origin: str, host: str | None) -> bool:
-        """Whether a page of `origin` that called `host` is this server's own page."""
+        """Whether a request from a page of `origin` to `host` comes from this server's own page."""
         return origin in {self.public, self.at(host)}
 
 
 def origins_of(public_url: str, *, host: str, port: int, tls: bool) -> Origins:
-    """The origins of a server that listens on `host` and `port`, and is reached as `public_url`."""
+    """The origins of a server that listens on `host` and `port`, and that people reach at `public_url`."""
     scheme = "https" if tls else "http"
     names = set() if is_wildcard(host) else {host}
     if is_loopback(host) or is_wildcard(host):

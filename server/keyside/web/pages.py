@@ -1,4 +1,4 @@
-"""Serves the built page and its scripts from `static/`, and nothing from outside of it."""
+"""Serves the built page and its scripts from `static/`, and no file outside of that directory."""
 
 from pathlib import Path
 
@@ -15,21 +15,21 @@ NOT_PAGES = frozenset(
     {"api", "v1", "uploads", "health", "metrics", "docs", "redoc", "openapi.json", "ws"}
     | {"assets", "worker", "companion"}
 )
-"""First parts of paths under which there is no page: what is missing there is an error."""
+"""The first segments of paths that never show the page: an unknown path below them is answered with an error."""
 
 NOT_BUILT = "The page has not been built yet. Run `make setup` in the checkout, then reload.\n"
 FOREVER = "public, max-age=31536000, immutable"
 
 
 class Pages:
-    """The ASGI application for every path that no route takes."""
+    """The ASGI application for every path that no route matches."""
 
     def __init__(self, static: Path, origins: Origins) -> None:
         self._static = static.resolve()
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request: a file, the page, or an error. There is no socket here."""
+        """Answers one request with a file, the page, or an error. A WebSocket is closed."""
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close"})
         await self._response(scope)(scope, receive, send)
@@ -46,12 +46,12 @@ class Pages:
     def _file(self, path: str) -> Path | None:
         if "\0" in path or path.strip("/") in {"", "index.html"}:
             return None
-        # Resolved first, so that neither `..` nor a link leads out.
+        # The path is resolved first, so that neither `..` nor a symbolic link leads outside.
         file = (self._static / path.lstrip("/")).resolve()
         return file if file.is_relative_to(self._static) and file.is_file() else None
 
     def _headers(self, path: str) -> dict[str, str]:
-        # Their names hold a hash of their content. The worker's script is never cached (S3).
+        # The names of assets contain a hash of their content. The worker's script is never cached (S3).
         if path.startswith("/assets/"):
             return {"cache-control": FOREVER}
         if path.startswith("/worker/"):

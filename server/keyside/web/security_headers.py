@@ -1,4 +1,4 @@
-"""What every response of the origin carries, and the check of the Host header, around the whole application (S4)."""
+"""Adds the security headers to every response, and checks the Host header of every request (S4)."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -8,10 +8,10 @@ from keyside.web.http.errors import answer
 from keyside.web.origins import Origins
 
 STRICT_POLICY = "default-src 'none'; frame-ancestors 'none'"
-"""For what is data, or an error: nothing runs, nothing loads."""
+"""For data and errors: no script runs and nothing is loaded."""
 
 WORKER_POLICY = "default-src 'none'; script-src 'self'; connect-src 'self' https: http: ws: wss:"
-"""For the executor's own script: it alone may reach providers."""
+"""For the executor's script, the only one that may connect to providers."""
 
 EVERYWHERE = {
     "content-security-policy": STRICT_POLICY,
@@ -22,11 +22,11 @@ EVERYWHERE = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "cache-control": "no-store",
 }
-"""What a response gets unless its maker has set it, and knows better."""
+"""The headers of every response. A route can override each of them by setting its own."""
 
 
 def page_policy(origin: str) -> str:
-    """The page's policy: it talks to its own server only, and may start only the executor's scripts."""
+    """The policy of the page: it may connect to its own server only, and start only the executor's workers."""
     # A policy cannot name an IPv6 address.
     workers = "'self'" if "[" in origin else f"{origin}/worker/"
     return (
@@ -37,18 +37,18 @@ def page_policy(origin: str) -> str:
 
 
 class SecurityHeaders:
-    """Pure ASGI: wraps the application and its sockets, errors and files included."""
+    """ASGI middleware around the whole application, with its sockets, errors and static files."""
 
     def __init__(self, app: ASGIApp, origins: Origins) -> None:
         self._app = app
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, one socket, or the server's start and end."""
+        """Handles one HTTP request, one WebSocket, or the lifespan events of the server."""
         if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
 
-        async def guarded_send(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(raw=list(message.get("headers", [])))
                 for name, value in EVERYWHERE.items():
@@ -58,8 +58,8 @@ class SecurityHeaders:
 
         if self._origins.at(Headers(scope=scope).get("host")):
             # A socket's messages have no headers, and there are many of them.
-            return await self._app(scope, receive, send if scope["type"] == "websocket" else guarded_send)
+            return await self._app(scope, receive, send if scope["type"] == "websocket" else send_with_headers)
         if scope["type"] == "websocket":
-            # Closed before it is accepted: the client sees status 403.
+            # The socket is closed before it was accepted, so the client sees status 403.
             return await send({"type": "websocket.close"})
-        await answer(KeysideError("bad_host"))(scope, receive, guarded_send)
+        await answer(KeysideError("bad_host"))(scope, receive, send_with_headers)

@@ -1,4 +1,4 @@
-"""What the upstream says to which question: aimock's fixtures."""
+"""The upstream's answers to the questions of the tests, as fixtures of aimock."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def fixture(question: str, answer: str, **options: Any) -> dict[str, Any]:
 
 
 def going_on(question: str) -> dict[str, Any]:
-    """What comes when half an answer is sent along, to be continued."""
+    """An answer to a request that contains the first half of an answer."""
     match = {"userMessage": question, "model": MODEL, "turnIndex": 1}
     return {"match": match, "response": {"content": SECOND_HALF}, "chunkSize": CHUNK}
 
 
 def ghost() -> dict[str, Any]:
-    """A model that is listed, and does not exist."""
+    """A model that is listed but does not exist."""
     error = {
         "message": f"The model `{GHOST}` does not exist",
         "type": "invalid_request_error",
@@ -68,5 +68,5 @@ FIXTURES = [
 
 
 def after(events: int, answer: str = TIDES) -> str:
-    """What has been said after so many events."""
+    """The text of an answer after the given number of events."""
     return answer[: (events - 1) * CHUNK]

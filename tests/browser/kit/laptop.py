@@ -1,4 +1,4 @@
-"""A browser of its own whose lid can be shut: all of its processes are stopped, as a machine that sleeps stops them."""
+"""A browser that can be suspended: all of its processes are stopped, as on a laptop that sleeps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.browser.kit.tab import Visitor
 
 @dataclass
 class Laptop:
-    """A browser that nobody else uses, and its one profile."""
+    """A browser for one test, with its only profile."""
 
     visitor: Visitor
     process: int
@@ -24,7 +24,7 @@ class Laptop:
 
     @contextmanager
     def shut(self) -> Iterator[None]:
-        """Until this is left, none of the browser's processes runs. Nothing may be asked of its pages meanwhile."""
+        """Stops all processes of the browser while the block runs. Its pages must not be used meanwhile."""
         stopped: list[int] = []
         try:
             # The first one first: then it starts no more of them.
@@ -48,7 +48,7 @@ async def first_process(browser: Browser) -> int:
 
 
 def tree(process: int) -> Iterator[int]:
-    """A process, and then all that it and its children have started."""
+    """A process and all of its descendants."""
     yield process
     for task in Path(f"/proc/{process}/task").iterdir():
         with suppress(OSError):  # it ended while we looked

@@ -19,13 +19,13 @@ END_SECONDS = 15
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours, without what would configure a server or hand it keys."""
+    """This process's environment without the variables that configure a server or contain keys."""
     secret = re.compile(r"^(KEYSIDE_|AIMOCK_)|_(API_KEY|BASE_URL)$|^OLLAMA_HOST$")
     return {name: value for name, value in os.environ.items() if not secret.search(name)}
 
 
 def free_port() -> int:
-    """A port where nobody listens."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -33,7 +33,7 @@ def free_port() -> int:
 
 
 async def end(process: Process) -> int:
-    """Asks it to end, and kills it if it does not; its exit code."""
+    """Ends a process with SIGTERM, or with SIGKILL if it does not end. Returns its exit code."""
     if process.returncode is None:
         process.terminate()
     try:
@@ -51,20 +51,20 @@ class Keyside:
     data_dir: Path
     settings: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
-    """Where people reach it."""
+    """The address at which people reach the server."""
     port: int = 0
-    """Where it listens; after a restart it is the same."""
+    """The port on which it listens. It stays the same after a restart."""
     link: str = ""
     """The sign-in link that it printed."""
     process: Process | None = None
 
     @property
     def log(self) -> Path:
-        """What it wrote to its standard error, all starts together."""
+        """What the server has written to standard error, over all its starts."""
         return self.data_dir.parent / f"{self.data_dir.name}.log"
 
     async def start(self) -> None:
-        """Returns once it is ready."""
+        """Starts the server, and returns when it is ready."""
         # A server that has a public address does not say on which port it listens.
         if "KEYSIDE_PUBLIC_URL" in self.settings:
             self.port = self.port or free_port()
@@ -103,7 +103,7 @@ class Keyside:
             self.process = None
 
     async def kill(self) -> None:
-        """Ends it as a power cut does."""
+        """Kills the server, as a power cut would."""
         assert self.process is not None
         self.process.kill()
         await self.process.wait()
@@ -117,14 +117,14 @@ class Keyside:
 
     @contextmanager
     def store_away(self) -> Iterator[None]:
-        """Another process writes to the database, and does not come to an end until this is left."""
+        """Makes the store unavailable while the block runs: another process holds a write transaction."""
         with closing(sqlite3.connect(self.data_dir / "keyside.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             yield
             other.execute("ROLLBACK")
 
     def complaints(self) -> list[str]:
-        """Lines of the log that no ordinary day has."""
+        """Lines of the log that should not occur."""
         bad = re.compile(r"Traceback|ERROR|CRITICAL|Error:|Exception|never (awaited|retrieved)")
         return [line for line in self.log.read_text().splitlines() if bad.search(line)]
 
@@ -158,6 +158,6 @@ class Servers:
             return await self._start({})
 
     async def close(self) -> None:
-        """Ends the one that nobody took."""
+        """Ends the server that was started ahead and is not used."""
         with suppress(TimeoutError):
             await (await self._spare).stop()

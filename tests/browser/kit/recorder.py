@@ -13,14 +13,14 @@ UPGRADE = b"upgrade: websocket"
 
 @dataclass
 class Conversation:
-    """One connection: what the browser sent, and what it got."""
+    """One connection: the bytes that the browser sent and received."""
 
     sent: bytearray = field(default_factory=bytearray)
     got: bytearray = field(default_factory=bytearray)
 
     @property
     def text(self) -> bytes:
-        """All that was said by the browser, with the payloads of WebSocket frames unmasked."""
+        """Everything that the browser sent, with the payloads of WebSocket frames unmasked."""
         raw = bytes(self.sent)
         at = raw.lower().find(UPGRADE)
         if at < 0:
@@ -50,13 +50,13 @@ def payloads(frames: bytes) -> bytes:
 
 @dataclass
 class Recorder:
-    """Where browsers reach the server; `target` is the server's own port, known later."""
+    """The proxy. `target` is the server's own port, which is set later."""
 
     port: int = 0
     target: int = 0
     conversations: list[Conversation] = field(default_factory=list)
     cut: bool = False
-    """While it is, nobody gets through, but for connections that begin with the mark of those who are spared."""
+    """While it is true, only connections that contain the mark `spared` get through."""
     spared: bytes | None = None
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
     _open: dict[asyncio.Task[None], Conversation] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Recorder:
         return b"\n".join(bytes(one.got) for one in self.conversations)
 
     async def until(self, true: Callable[[], bool], seconds: float) -> None:
-        """Waits until what was sent and got makes it true."""
+        """Waits until the condition holds for the bytes that were sent and received."""
         async with asyncio.timeout(seconds), self._news:
             await self._news.wait_for(true)
 
@@ -114,7 +114,7 @@ class Recorder:
                 writer.close()
 
     async def cut_off(self) -> None:
-        """The network is gone: every connection breaks, and no new one is made until `cut` is false again."""
+        """Breaks every connection, and refuses new ones until `cut` is false again."""
         self.cut = True
         await self._break([task for task, one in self._open.items() if not self._is_spared(one)])
 

@@ -1,4 +1,4 @@
-"""One tab of a browser, and what a person does and sees in it."""
+"""One tab of a browser, with methods for what a person does and sees in it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ CSP_WATCH = """addEventListener("securitypolicyviolation", (event) =>
 
 
 class HasAddress(Protocol):
-    """An upstream, as far as a person knows it."""
+    """An upstream that can be added as a connection."""
 
     @property
     def url(self) -> str:
-        """What is entered as base URL."""
+        """The address that is entered as base URL."""
 
 
 @dataclass
@@ -118,7 +118,7 @@ class Tab:
     async def begin(
         self, upstream: Upstream, question: str = "Why are there tides?", answer: str = TIDES, events: int = 5
     ) -> Call:
-        """Asks, and returns once the answer is held back in its middle: the call that the upstream got."""
+        """Asks, and returns the upstream's call once the answer is held back in its middle."""
         number = len(upstream.chats)
         upstream.hold_after = events
         await self.send(question)
@@ -128,7 +128,7 @@ class Tab:
 
     @asynccontextmanager
     async def holding(self, pattern: str) -> AsyncIterator[None]:
-        """Requests to such an address wait until this is left."""
+        """Holds back requests to matching addresses while the block runs."""
         over = asyncio.Event()
 
         async def hold(route: Route) -> None:
@@ -143,7 +143,7 @@ class Tab:
             await self.page.unroute_all(behavior="wait")
 
     async def reads(self, text: str) -> None:
-        """Waits until the answer is exactly this text, as far as it is there."""
+        """Waits until the answer's present text is exactly this."""
         await expect(self.text).to_have_text(text)
 
     async def ended(self, status: str = "sent") -> None:
@@ -182,7 +182,7 @@ class Visitor:
 
     context: BrowserContext
     complaints: list[str] = field(default_factory=list)
-    """What browsers write to the console when something is wrong."""
+    """What the pages wrote to the console about errors."""
     expected: list[str] = field(default_factory=list)
     """Patterns of complaints that belong to the test."""
 
@@ -199,12 +199,12 @@ class Visitor:
         return tab
 
     def hear(self, message: ConsoleMessage) -> None:
-        """One line of the console."""
+        """Notes one line of the console."""
         if message.type in {"error", "warning"}:
             self.complaints.append(f"{message.type}: {message.text}")
 
     def crash(self, error: WebError) -> None:
-        """An error that no script caught."""
+        """Notes an uncaught error of a script."""
         self.complaints.append(f"uncaught: {error.error}")
 
     def unexpected(self) -> list[str]:

@@ -1,7 +1,7 @@
-"""The upstream of the tests: `@copilotkit/aimock`, behind a gate that counts, holds streams back and sees who leaves.
+"""The upstream of the tests: `@copilotkit/aimock` behind a proxy that counts, holds streams back and notices hang-ups.
 
-aimock answers at full speed, and its CORS answer does not name `Authorization`; so the browser talks to a gate in the
-tests' own event loop, which passes each request on and lets the answer's events through one by one.
+aimock answers at full speed, and its CORS answer does not name `Authorization`; so the browser talks to a proxy,
+`gate`, in the tests' own event loop, which passes each request on and lets the answer's events through one by one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.browser.kit.processes import START_SECONDS, clean_environment, end
 ROOT = Path(__file__).parents[3]
 LLMOCK = ROOT / "executor_js" / "node_modules" / ".bin" / "llmock"
 BOUND = 20
-"""Seconds that a test waits for what is to come."""
+"""The most seconds that a test waits for an event."""
 
 CORS = {
     "access-control-allow-origin": "*",
@@ -41,7 +41,7 @@ Send = Callable[[MutableMapping[str, Any]], Any]
 
 @dataclass
 class Reply:
-    """What the gate answers itself, for what aimock has no fixture for."""
+    """An answer that the proxy gives itself, because aimock has no fixture for it."""
 
     status: int
     content_type: str
@@ -76,7 +76,7 @@ class Call:
         return found
 
     async def let(self, count: int | None) -> None:
-        """Lets the first `count` events pass, or all."""
+        """Lets the first `count` events pass, or all of them."""
         async with self._moved:
             self.allowed = count
             self._moved.notify_all()
@@ -106,11 +106,11 @@ class Upstream:
     port: int = 0
     calls: list[Call] = field(default_factory=list)
     hold_after: int | None = None
-    """New answers stop after so many events, until their call lets more pass."""
+    """New answers pause after this number of events, until their call lets more pass."""
     close_after: int | None = None
-    """New answers end after so many events, as if that were all."""
+    """New answers end after this number of events, as if they were complete."""
     reply: Callable[[Call], Reply | None] = lambda call: None
-    """May answer in aimock's place."""
+    """Returns an answer to give instead of aimock's, or `None`."""
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
@@ -120,7 +120,7 @@ class Upstream:
 
     @property
     def chats(self) -> list[Call]:
-        """The requests that cost money."""
+        """The requests for a chat completion."""
         return [call for call in self.calls if call.path.endswith("/chat/completions") and call.method == "POST"]
 
     async def chat(self, number: int = 0) -> Call:
@@ -268,7 +268,7 @@ async def aimock(folder: Path, fixtures: Iterable[dict[str, Any]], keys: Iterabl
 
 
 async def until_listening(output: asyncio.StreamReader) -> str:
-    """The address that it names when it is ready."""
+    """Waits until the mock is ready. Returns the address that it prints."""
     said = ""
     while line := (await output.readline()).decode():
         said += line

@@ -1,4 +1,4 @@
-"""The HTTP client: asks again until there is an answer, as a page would, whatever the server is going through."""
+"""An HTTP client that repeats each request until it is answered, as the page does."""
 
 import asyncio
 from typing import Any
@@ -9,21 +9,21 @@ TRY_SECONDS = 0.2
 
 
 class Api:
-    """The native face of one server."""
+    """A client of the native HTTP API of one server."""
 
     def __init__(self, port: int) -> None:
         self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=3, trust_env=False)
         self.strange: list[str] = []
         """Answers that no fault explains."""
         self.troubles: dict[str, str] = {}
-        """Why what is still asked for was not answered the last time."""
+        """For each request that is being repeated: why it failed the last time."""
 
     async def close(self) -> None:
         """Closes its connections."""
         await self._client.aclose()
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Status and body; what fails for the moment is asked for again, so a deleted thing may be 404."""
+        """Sends a request, repeats it while it fails temporarily, and returns status and body."""
         while True:
             try:
                 answer = await self._client.request(method, path, json=body)

@@ -30,7 +30,7 @@ class Companion:
 
     @property
     def who(self) -> str:
-        """The name of the present program."""
+        """The name of the present process."""
         return f"{self.name}-{self.program}"
 
     @property
@@ -64,7 +64,7 @@ class Companion:
         self._talk = asyncio.create_task(self._listen(self._process.stdout))
 
     async def ready(self) -> None:
-        """Until it has announced its models."""
+        """Waits until it has announced its models."""
         await asyncio.wait_for(self._ready.wait(), START_SECONDS)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
@@ -74,7 +74,7 @@ class Companion:
                 self._ready.set()
 
     async def freeze(self, seconds: float) -> None:
-        """SIGSTOP, and SIGCONT after that time."""
+        """Stops the process with SIGSTOP, and continues it after the given time."""
         self._signal(signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)
@@ -88,7 +88,7 @@ class Companion:
         await self._gone()
 
     async def end(self) -> None:
-        """SIGTERM: it stops what it has in hand, tells the server, and goes."""
+        """Ends it with SIGTERM. It stops its runs, tells the server, and exits."""
         self.dead.add(self.who)
         self._signal(signal.SIGTERM)
         with suppress(TimeoutError):
@@ -107,6 +107,6 @@ class Companion:
             await self._talk
 
     async def close(self) -> None:
-        """Makes sure that it is gone."""
+        """Kills the process if it still runs."""
         self._signal(signal.SIGKILL)
         await self._gone()

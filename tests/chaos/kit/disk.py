@@ -61,7 +61,7 @@ class SmallDisk:
         self._ballast = folder / "ballast"
 
     def fill(self) -> None:
-        """Leaves not a byte."""
+        """Fills the disk completely."""
         piece = b"\0" * 65536
         with self._ballast.open("wb", buffering=0) as file:
             while piece:
@@ -71,9 +71,9 @@ class SmallDisk:
                     piece = piece[: len(piece) // 2]
 
     def free(self) -> None:
-        """There is room again."""
+        """Frees the disk again."""
         self._ballast.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Nothing of it stays."""
+        """Unmounts and removes the disk."""
         _unmount(self.folder)

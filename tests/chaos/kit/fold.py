@@ -36,13 +36,13 @@ class Seen:
 
     @property
     def said(self) -> Said:
-        """Its text."""
+        """The text of the message."""
         calls = tuple((id, name, arguments) for _, (id, name, arguments) in sorted(self.calls.items()))
         return Said(self.content, self.reasoning, calls)
 
 
 class Fold:
-    """One chat in one viewer. `wrong` is where the server broke its promise."""
+    """One chat in one viewer. `wrong` lists where the server broke the protocol's rules."""
 
     def __init__(self, chat_id: int, wrong: list[str]) -> None:
         self.chat_id = chat_id
@@ -55,13 +55,13 @@ class Fold:
         self._wrong = wrong
 
     def snapshot(self, snapshot: dict[str, Any], seq: int) -> None:
-        """All is as it says now."""
+        """Replaces everything by a snapshot."""
         self.messages = {message["id"]: Seen.of(message) for message in snapshot["messages"]}
         self.head_id = snapshot["chat"]["head_id"]
         self.seq = seq
 
     def missed(self, events: list[dict[str, Any]], seq: int) -> None:
-        """The events after the last one that is known."""
+        """Takes the events that were missed."""
         for event in events:
             if self.seq is None or event["seq"] != self.seq + 1:
                 self._wrong.append(f"chat {self.chat_id}: {event['seq']} follows {self.seq} in what was missed")
@@ -71,7 +71,7 @@ class Fold:
             self._wrong.append(f"chat {self.chat_id}: what was missed ends at {self.seq}, and not at {seq}")
 
     def take(self, event: dict[str, Any]) -> bool:
-        """A live event. Whether it follows the last one: otherwise the chat is to be opened again."""
+        """Takes a live event. Returns false if events are missing before it; then the chat must be opened again."""
         if self.opening:
             self._held.append(event)
             return True
@@ -85,13 +85,13 @@ class Fold:
         return True
 
     def opened(self) -> bool:
-        """The acknowledgement was taken: so are the events that came before it."""
+        """Takes the events that arrived before the acknowledgement."""
         self.opening = False
         held, self._held = self._held, []
         return all(self.take(event) for event in held)
 
     def lost(self) -> None:
-        """The connection is gone, and with it what came before an acknowledgement that will not come."""
+        """Drops the events that waited for an acknowledgement, because the connection is gone."""
         self.opening = False
         self._held = []
 

@@ -1,4 +1,4 @@
-"""A framed executor that keeps to the rules and makes a mess: it doubles, overlaps, reorders, and claims late."""
+"""A framed executor that keeps the rules in unusual ways: it repeats, overlaps and reorders frames, and claims late."""
 
 import asyncio
 import random
@@ -32,7 +32,7 @@ class Attempt:
         self.reading: asyncio.Task[None] | None = None
 
     def end(self, reason: str) -> None:
-        """No line comes any more; the first end counts."""
+        """Ends the attempt's lines. Only the first end counts."""
         if self.finish is None:
             self.finish = {"reason": reason}
             if self.reading is not None:
@@ -40,7 +40,7 @@ class Attempt:
 
 
 class Messy:
-    """Its one program is `messy-1`; `stop` is its death."""
+    """The executor. Its only process is `messy-1`, and `stop` ends it for good."""
 
     def __init__(self, proxy: Proxy, upstream: Upstream, rng: random.Random) -> None:
         self._socket = Socket(proxy)
@@ -63,11 +63,11 @@ class Messy:
         self._thief.start()
 
     async def ready(self) -> None:
-        """Until it is announced."""
+        """Waits until it has announced itself."""
         await asyncio.wait_for(self._ready.wait(), 30)
 
     async def stop(self) -> None:
-        """It dies with all that it has in hand."""
+        """Ends the executor. Its runs are lost."""
         self.dead.add(self.who)
         await self._socket.stop()
         await self._thief.stop()
@@ -152,7 +152,7 @@ class Messy:
             await asyncio.sleep(_PAUSE * self._rng.random())
 
     def _frame(self, attempt: Attempt) -> dict[str, Any]:
-        """Some lines, not always the right ones, and the end if it is there."""
+        """A frame whose lines may overlap or leave a gap. It has the end mark if all lines are sent."""
         have = len(attempt.lines)
         start = min(have, max(0, attempt.expected + self._rng.choice((-40, -3, 0, 0, 0, 2, 30))))
         stop = min(have, start + self._rng.choice((1, 7, 60, 500, 5000)))
@@ -179,7 +179,7 @@ class Messy:
             self.wrong.append(f"messy was told {ack['error']} for {frame['index']} of {attempt.run_id}")
 
     async def _steal(self, attempt: Attempt) -> None:
-        """Another socket of the same user knows the channel and tries to write into the answer."""
+        """Tries to write into the answer from another socket of the same user that knows the channel."""
         frame = {"attempt": attempt.attempt, "index": attempt.expected, "lines": [STOLEN]}
         try:
             ack = await self._thief.call(attempt.channel, frame, _ACK_SECONDS)

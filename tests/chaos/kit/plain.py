@@ -10,7 +10,7 @@ from tests.chaos.kit.upstream import Upstream
 
 
 class Plain:
-    """Twenty lines of program, with the lesser promise."""
+    """The smallest possible executor. Its runs do not survive the loss of the connection."""
 
     def __init__(self, proxy: Proxy, upstream: Upstream, rng: random.Random) -> None:
         self._socket = Socket(proxy)
@@ -23,7 +23,7 @@ class Plain:
 
     @property
     def session_id(self) -> str | None:
-        """What a run must name to be run here; nothing while it is away."""
+        """The session id that a run must name; empty while it is not connected."""
         return self._socket.session_id
 
     def start(self) -> None:

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator
 
 _FIRST, _COUNT = 20_000, 10_000
-"""Below the range from which the system gives ports to clients."""
+"""A range of ports below the one from which the system chooses ports for clients."""
 
 
 def _candidates() -> Iterator[int]:

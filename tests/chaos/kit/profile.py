@@ -12,7 +12,7 @@ from tests.chaos.kit.proxy import Proxy
 from tests.chaos.kit.upstream import Upstream
 
 LOAD_SECONDS = 30
-"""How long a person goes on trying to load the page."""
+"""The most seconds for which loading the page is repeated."""
 _TRY_MILLISECONDS = 4000
 _AGAIN_SECONDS = 0.3
 _SHOWN = """answers => answers.map(answer => [
@@ -27,12 +27,12 @@ Shown = tuple[str, str, str]
 
 
 def letters(text: str) -> str:
-    """What no Markdown takes away or adds."""
+    """The letters of a text: the characters that Markdown neither removes nor adds."""
     return re.sub(r"[\W_]", "", text)
 
 
 class Profile:
-    """One executor for as long as the profile is there, whatever becomes of its tabs. `name` is the executor's id."""
+    """A browser profile, which is one executor whatever happens to its tabs. `name` is the executor's id."""
 
     def __init__(self, visitor: Visitor, proxy: Proxy) -> None:
         self._visitor = visitor
@@ -41,7 +41,7 @@ class Profile:
         self._turn = asyncio.Lock()
         """Held by whoever does something with the tabs."""
         self._switch = asyncio.Lock()
-        """Held while the network is switched, and while a tab comes: one that came in between would stay offline."""
+        """Held while the network is switched and while a tab is opened. A tab opened in between would stay offline."""
         self.name = ""
         self.chat_id = 0
         self.alive = True
@@ -55,7 +55,7 @@ class Profile:
 
     @property
     def broken(self) -> list[str]:
-        """What the page should never say to the console, whatever happens to its network."""
+        """Console messages that must not occur, whatever happens to the network."""
         return [text for text in self._visitor.complaints if any(word in text for word in _BROKEN)]
 
     async def start(self, upstream: Upstream) -> None:
@@ -69,7 +69,7 @@ class Profile:
         await self._tab.connect(upstream, self.who)
 
     async def show(self, chat_id: int) -> None:
-        """Looks at a chat, for good."""
+        """Opens a chat, and keeps it open."""
         assert self._tab is not None
         self.chat_id = chat_id
         await self._tab.page.locator(f'[data-testid="chat-item"][data-chat-id="{chat_id}"] a').click()
@@ -83,13 +83,13 @@ class Profile:
     # --- faults ----------------------------------------------------------------------------------
 
     async def reload(self) -> None:
-        """Its only tab is loaded anew."""
+        """Reloads its only tab."""
         async with self._turn:
             assert self._tab is not None
             await self._load(self._tab)
 
     async def move(self) -> None:
-        """Another tab is opened, and then the first is closed."""
+        """Opens another tab, then closes the first."""
         async with self._turn:
             first = self._tab
             assert first is not None
@@ -98,18 +98,18 @@ class Profile:
                 await first.page.close()
 
     async def lose_network(self, seconds: float) -> None:
-        """For some seconds it cannot reach the server, and the browser knows."""
+        """Takes the browser offline for some seconds."""
         await self._set_offline(True)
         await self._proxy.swallow(seconds)
         await self._set_offline(False)
 
     async def kill(self) -> None:
-        """It is closed with all its tabs and its worker."""
+        """Closes the profile with all its tabs and its worker."""
         self.dead.add(self.who)
         await self.close()
 
     async def close(self) -> None:
-        """Nothing of it stays."""
+        """Closes the profile and removes its data."""
         self.alive = False
         await self._visitor.context.close()
 
@@ -120,7 +120,7 @@ class Profile:
 
     @contextmanager
     def _dying(self) -> Iterator[None]:
-        """What is done to a profile that is closed meanwhile comes to nothing."""
+        """Ignores failures that occur because the profile is being closed."""
         try:
             yield
         except Error:
@@ -136,7 +136,7 @@ class Profile:
         return tab
 
     async def _load(self, tab: Tab) -> None:
-        """Again and again until the page is there, as a person would."""
+        """Loads the page, and repeats it until it succeeds, as a person would."""
         address = f"http://127.0.0.1:{self._proxy.port}/" + (f"c/{self.chat_id}" if self.chat_id else "")
         async with asyncio.timeout(LOAD_SECONDS):
             while self.alive:

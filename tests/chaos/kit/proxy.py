@@ -1,4 +1,4 @@
-"""A TCP proxy in front of the server, which cuts, halves, delays and swallows what goes through it."""
+"""A TCP proxy in front of the server, which can cut, delay and drop what goes through it."""
 
 import asyncio
 import random
@@ -35,7 +35,7 @@ class Proxy:
         self.port = 0
 
     async def start(self) -> None:
-        """Takes any free port."""
+        """Listens on a free port."""
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -48,29 +48,29 @@ class Proxy:
     # --- faults ----------------------------------------------------------------------------------
 
     def cut(self) -> None:
-        """Every connection ends now."""
+        """Ends every connection now."""
         for link in list(self._links):
             link.cut()
 
     def cut_after(self, count: int) -> None:
-        """The connections end in the midst of a packet, after so many more bytes."""
+        """Ends the connections after the given number of bytes, in the middle of a packet."""
         self._budget = count
 
     async def delay(self, each: float, seconds: float) -> None:
-        """For some seconds every piece is passed on later."""
+        """Delays everything for some seconds."""
         self._delay = each
         await asyncio.sleep(seconds)
         self._delay = 0.0
 
     async def swallow(self, seconds: float) -> None:
-        """Nothing goes through, and nobody is told; then the connections end."""
+        """Drops everything silently for some seconds, then ends the connections."""
         self._open.clear()
         await asyncio.sleep(seconds)
         self.cut()
         self._open.set()
 
     async def leave_half(self, seconds: float) -> None:
-        """The clients' sides end now, the server's only later: it believes in dead sockets for so long."""
+        """Ends the clients' sides now and the server's sides later, so that the server notices it only then."""
         links = list(self._links)
         for link in links:
             self._links.discard(link)
@@ -80,7 +80,7 @@ class Proxy:
             link.cut()
 
     def heal(self) -> None:
-        """All goes through again."""
+        """Ends all faults."""
         self._delay = 0.0
         self._budget = None
         self._open.set()

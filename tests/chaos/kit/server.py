@@ -12,7 +12,7 @@ from tests.chaos.kit.ports import free_port
 
 START_SECONDS = 30
 END_SECONDS = 5
-"""What a clean end may take at most."""
+"""The most seconds that a clean end may take."""
 
 
 class Server:
@@ -27,13 +27,13 @@ class Server:
         self.port = free_port()
         self.log: list[str] = []
         self.endings: list[str] = []
-        """Clean ends that were none."""
+        """What was wrong with ends on SIGTERM, which should be clean."""
         self.lock = asyncio.Lock()
-        """Held by whoever takes the server down until it is up again."""
+        """Held by the fault that stops the server, until it runs again."""
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The id of its process."""
         assert self._child is not None
         return self._child.pid
 
@@ -65,7 +65,7 @@ class Server:
         await asyncio.gather(*self._readers)
 
     async def end(self) -> None:
-        """SIGTERM; notes whether that was a clean and quick end."""
+        """Ends the server with SIGTERM, and notes whether it ended cleanly and quickly."""
         assert self._child is not None
         began = time.monotonic()
         self._child.signal(signal.SIGTERM)
@@ -83,7 +83,7 @@ class Server:
         await asyncio.gather(*self._readers)
 
     async def freeze(self, seconds: float) -> None:
-        """SIGSTOP, and SIGCONT after that time."""
+        """Stops the process with SIGSTOP, and continues it after the given time."""
         assert self._child is not None
         self._child.signal(signal.SIGSTOP)
         try:
@@ -92,7 +92,7 @@ class Server:
             self._child.signal(signal.SIGCONT)
 
     async def close(self) -> None:
-        """Makes sure that it is gone."""
+        """Kills the process if it still runs."""
         if self._child is not None and not self._child.code.done():
             with suppress(TimeoutError):
                 await self.kill()

@@ -1,4 +1,4 @@
-"""A Socket.IO client that connects again and again: what the scripted executors stand on."""
+"""A Socket.IO client that reconnects after every loss; the scripted executors are built on it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -128,7 +128,7 @@ class Socket:
 
 
 async def _first(*events: asyncio.Event) -> None:
-    """Until one of them is set. The client's own `wait` swallows a cancellation."""
+    """Waits until one of the events is set. The client's own `wait` ignores a cancellation."""
     waits = [asyncio.ensure_future(event.wait()) for event in events]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:

@@ -1,4 +1,4 @@
-"""What the upstream says: for each key always the same, of any length, in any script, with reasoning and tools."""
+"""The upstream's answers. Each key has a fixed answer of any length and script; some have reasoning and tool calls."""
 
 import json
 import random
@@ -22,7 +22,7 @@ class Said:
     calls: tuple[tuple[str, str, str], ...] = ()
 
     def begins(self, whole: "Said") -> bool:
-        """Whether this is what the whole looked like at some earlier moment."""
+        """Whether this text is a beginning of the whole text."""
         return (
             whole.content.startswith(self.content)
             and whole.reasoning.startswith(self.reasoning)
@@ -45,7 +45,7 @@ class Script:
     seconds: float
     said: Said
     complete: bool
-    """Whether it says that it is at its end; otherwise the run fails as `upstream_truncated`."""
+    """Whether the answer has an end mark. Without it the run fails with `upstream_truncated`."""
     reason: str = "stop"
 
 

@@ -14,7 +14,7 @@ _CORS = (
     "Access-Control-Allow-Headers: authorization, content-type\r\n"
     "Access-Control-Max-Age: 600\r\n"
 )
-"""Pages may ask."""
+"""The CORS headers that let pages call."""
 
 
 class Upstream:
@@ -22,7 +22,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self.calls: dict[str, list[str]] = defaultdict(list)
-        """For each key: who asked, each time."""
+        """For each key: the name of every caller, in order."""
         self._server: asyncio.Server | None = None
         self._busy: set[asyncio.Task[None]] = set()
         self.port = 0

@@ -9,7 +9,7 @@ from tests.chaos.kit.proxy import Proxy
 from tests.chaos.kit.socket import Gone, Socket
 
 _ANSWER_SECONDS = 3
-"""Without an answer for so long, the chat is opened again."""
+"""Seconds after which an unanswered `chat:open` is repeated."""
 _AGAIN_SECONDS = 0.2
 
 
@@ -27,15 +27,15 @@ class Viewer:
         self.wrong: list[str] = []
 
     def start(self) -> None:
-        """Begins to look."""
+        """Connects."""
         self._socket.start()
 
     async def stop(self) -> None:
-        """The tab is closed."""
+        """Disconnects, as a closed tab does."""
         await self._socket.stop()
 
     def forget(self) -> None:
-        """The next `start` begins with nothing."""
+        """Forgets all chats, so that the next `start` begins without state."""
         self.chats = {id: Fold(id, self.wrong) for id in self.chats}
 
     def follow(self, chat_id: int) -> None:
@@ -71,7 +71,7 @@ class Viewer:
             await asyncio.sleep(_AGAIN_SECONDS)
 
     def _opened(self, fold: Fold, ack: dict[str, Any]) -> None:
-        """Called at once, before any later message is."""
+        """Takes the acknowledgement of `chat:open` before any later message is handled."""
         if not fold.opening:
             return
         if ack["ok"]:

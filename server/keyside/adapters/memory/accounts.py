@@ -1,4 +1,4 @@
-"""The account store in memory, for tests and for a server that is to forget all."""
+"""The account store in memory, for tests and for a server that keeps nothing after its end."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The account store in SQL. A transaction that writes begins with its write, so it never works on an old view."""
+"""The account store in SQL. Transactions that write take the write lock first, so they never act on old data."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class SqlAccounts:
-    """`AccountStore` on short sessions, each in a thread; other processes may write beside it."""
+    """`AccountStore` on short sessions, each in a thread. Other processes may write to the database too."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Opens the database: one writer's connection, readers beside it, migrations, and the lock on the data directory."""
+"""Opens the database: connections for one writer and many readers, migrations, backup, and the directory's lock."""
 
 import fcntl
 import os
@@ -18,11 +18,11 @@ from keyside.services.ports import Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0001"
-"""The newest of them."""
+"""The newest migration."""
 PAGE_BYTES = 2048
-"""Of a new database: each commit writes whole pages, and half of SQLite's own size holds the lines of a few frames."""
+"""The page size of a new database: half of SQLite's default, because most commits write only a few lines of text."""
 BUSY_SECONDS = 2
-"""How long a write waits for another process; after that the store counts as away (D4)."""
+"""How long a write waits for another process. After that, `Unavailable` is raised (D4)."""
 
 
 class DataDirectoryTaken(Exception):
@@ -32,8 +32,8 @@ class DataDirectoryTaken(Exception):
 class Database:
     """A SQLite database in WAL mode.
 
-    `sync` is SQLite's `synchronous`: `full` covers power loss, `normal` only the death of the process (D2).
-    Where the disk or the file fails, `read` and `write` raise `Unavailable` (D4).
+    `sync` is SQLite's `synchronous`: with `full`, commits survive a power loss; with `normal`, only the death of the
+    process (D2). If the disk or the file fails, `read` and `write` raise `Unavailable` (D4).
     """
 
     def __init__(self, path: Path, *, sync: str = "full") -> None:
@@ -48,32 +48,32 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One write transaction. It takes the write lock at once, so that what it reads first stays true."""
+        """One write transaction. It takes the write lock at its beginning, so nobody changes what it has read."""
         with _said_to_be_away(), self._writes.begin() as connection:
             yield connection
 
     @contextmanager
     def write_on(self, kept: Connection) -> Iterator[Connection]:
-        """The same on a connection that `connect_writer` made: for whoever writes all the time."""
+        """A write transaction on a connection of `connect_writer`, which saves opening one for each transaction."""
         with _said_to_be_away(), kept.begin():
             yield kept
 
     def connect_writer(self, *, single: bool = False) -> Connection:
-        """A connection for `write_on`, to be closed. With `single` each statement is a transaction of its own."""
+        """A connection for `write_on`; the caller closes it. With `single`, every statement is its own transaction."""
         return (self.engine.execution_options(**{_SINGLE: True}) if single else self._writes).connect()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """One read transaction: everything in it is seen as of its first query."""
+        """One read transaction. All its queries see the database as it was at the first of them."""
         with _said_to_be_away(), Session(self.engine) as session:
             yield session
 
     def migrate(self) -> None:
-        """Brings the tables to what this version needs; does nothing when they are."""
+        """Upgrades the tables to this version. Does nothing if they are current."""
         with self.write() as connection:
             if _revision(connection) == HEAD:
                 return
-            # Alembic takes half of a second to import: a server that is up to date does not wait for it.
+            # Importing Alembic takes half a second, so it is imported only when there is something to upgrade.
             from alembic import command
             from alembic.config import Config
 
@@ -83,9 +83,9 @@ class Database:
             command.upgrade(config, "head")
 
     def backup(self, target: Path) -> None:
-        """Copies the database as of one moment, also while a server writes (SQLite's online backup).
+        """Copies the database to the file `target`, also while a server writes (SQLite's online backup).
 
-        The copy is written aside and then renamed: `target` is a whole database or is not there.
+        The copy shows one moment. It is written to a temporary file first, so `target` is never incomplete.
         """
         aside = target.with_name(target.name + ".part")
         aside.unlink(missing_ok=True)
@@ -118,7 +118,7 @@ _SINGLE = "keyside_single"
 
 def _on_connect(sync: str) -> Callable[[DBAPIConnection, ConnectionPoolEntry], None]:
     def on_connect(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-        # The driver would begin transactions by itself, and only before it writes: reads would not be of one moment.
+        # By default the driver begins a transaction only before a write; then reads would not see a single moment.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA page_size={PAGE_BYTES}")
@@ -138,7 +138,7 @@ def _on_begin(connection: Connection) -> None:
 
 
 def _revision(connection: Connection) -> str | None:
-    """What the tables were brought to the last time; `None`: there are none."""
+    """The migration that the tables are at, or `None` if there are no tables."""
     known = connection.execute(text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")).scalar()
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if known else None
 
@@ -149,7 +149,10 @@ def database_of(data_dir: Path, *, sync: str = "full") -> Database:
 
 
 class DataDirectoryLock:
-    """Held while a server runs: a second one on the same directory is refused."""
+    """A lock that a server holds while it runs.
+
+    Raises `DataDirectoryTaken` if another process holds the lock of the same directory.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -166,5 +169,5 @@ class DataDirectoryLock:
         self._file.flush()
 
     def release(self) -> None:
-        """Lets the next server in."""
+        """Releases the lock, so that another server can start."""
         self._file.close()

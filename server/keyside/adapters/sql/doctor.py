@@ -1,4 +1,4 @@
-"""Examines a database: no gaps in any chat's log, and every finished answer is what its lines make."""
+"""Examines a database: no event is missing in any chat, and every finished answer matches its stored lines."""
 
 import zlib
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ RunKey = tuple[int, str]
 
 @dataclass
 class Report:
-    """What was looked at, and every finding as a sentence."""
+    """How many chats, runs and lines were examined, and every finding as a sentence."""
 
     chats: int = 0
     runs: int = 0
@@ -30,7 +30,7 @@ class Report:
 
 
 def examine(database: Database) -> Report:
-    """Looks at everything, as of one moment; a server may be running."""
+    """Examines the whole database as it is at one moment. A server may be running."""
     report = Report()
     with database.read() as session:
         report.findings += _sqlite(session)
@@ -73,7 +73,10 @@ def _chat(session: Session, chat: ChatRow, journal: dict[RunKey, list[StoredFram
 
 
 def _frames(session: Session, row: RunRow, run: Run, journal: dict[RunKey, list[StoredFrame]]) -> list[StoredFrame]:
-    """A run that came back from `interrupted` has its first frames in its row, and the rest in the journal."""
+    """The stored frames of a run.
+
+    If it came back from `interrupted`, its first frames are in its `lines` row and the others in the journal.
+    """
     kept = session.get(LinesRow, row.n)
     frames = unpack(kept.body) if kept else []
     if run.state in BOUND:

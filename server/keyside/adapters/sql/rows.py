@@ -1,4 +1,4 @@
-"""Between the tables' rows and the core's records."""
+"""Converts between the rows of the tables and the records of the core."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ _MESSAGE = set(Message.model_fields) - _EXTRA
 
 
 def message_values(user_id: int, message: Message) -> dict[str, Any]:
-    """The columns of a message."""
+    """The column values of a message."""
     values = message.model_dump(include=_MESSAGE)
     extra = message.model_dump_json(include=_EXTRA, exclude_defaults=True)
     return {**values, "user_id": user_id, "extra": extra}
@@ -29,12 +29,12 @@ def message_of(row: MessageRow) -> Message:
 
 
 def is_open(run: Run) -> bool:
-    """Whether a run has not ended for good: an interrupted one can come back until it is closed (R4)."""
+    """Whether a run can still change. An interrupted run can come back until it is closed (R4)."""
     return run.state not in ENDED or (run.state is State.INTERRUPTED and run.closed_by is None)
 
 
 def run_values(run: Run) -> dict[str, Any]:
-    """The columns of a run."""
+    """The column values of a run."""
     return {
         "user_id": run.user_id,
         "id": run.id,
@@ -48,7 +48,7 @@ def run_values(run: Run) -> dict[str, Any]:
 
 
 def run_of(row: RunRow) -> Run:
-    """The run of a row. `expected` and `mark` are as of its last change: its lines say more."""
+    """The run of a row. Its `expected` and `mark` can be outdated, because storing lines does not change the row."""
     return _RUN.validate_json(row.body)
 
 
@@ -67,10 +67,10 @@ def chat_of(row: ChatRow, running: bool) -> Chat:
 
 
 def connections_json(connections: tuple[Connection, ...]) -> str:
-    """Connections as the executor table keeps them."""
+    """JSON of connections, as stored in the executor table."""
     return _CONNECTIONS.dump_json(list(connections)).decode()
 
 
 def connections_of(text: str) -> tuple[Connection, ...]:
-    """What `connections_json` made."""
+    """The connections of a text that `connections_json` returned."""
     return tuple(_CONNECTIONS.validate_json(text))

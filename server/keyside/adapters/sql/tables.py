@@ -1,4 +1,4 @@
-"""The tables, as SQLModel rows. Times are seconds since the epoch; JSON is kept as text."""
+"""The tables, as SQLModel rows. Times are seconds since the epoch. JSON is stored as text."""
 
 from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
@@ -14,7 +14,10 @@ class UserRow(SQLModel, table=True):
 
 
 class ChatRow(SQLModel, table=True):
-    """A chat. `seq` is its newest event that is not a delta; `floor` is the oldest that can be read after."""
+    """A chat. `seq` is the number of its newest event that is not a delta.
+
+    Events with a number above `floor` can be read; older ones may be missing.
+    """
 
     __tablename__ = "chat"
     __table_args__ = (
@@ -34,7 +37,7 @@ class ChatRow(SQLModel, table=True):
 
 
 class MessageRow(SQLModel, table=True):
-    """A message. `n` is the order in which messages came; `extra` is JSON of the fields that are rarely set."""
+    """A message. `n` numbers the messages in the order of their creation; `extra` is JSON of rarely set fields."""
 
     __tablename__ = "message"
     __table_args__ = (
@@ -61,7 +64,7 @@ class MessageRow(SQLModel, table=True):
 
 
 class RunRow(SQLModel, table=True):
-    """A run; `body` is JSON of `core.run.Run`, of which the columns repeat what is searched for."""
+    """A run. `body` is JSON of `core.run.Run`; the other columns repeat the fields that queries need."""
 
     __tablename__ = "run"
     __table_args__ = (
@@ -77,13 +80,13 @@ class RunRow(SQLModel, table=True):
     message_id: str
     state: str
     open: bool
-    """Whether it has not ended for good: an interrupted run can come back for a while (R4)."""
+    """Whether the run can still change. An interrupted run can come back until it is closed (R4)."""
     version: int
     body: str
 
 
 class EventRow(SQLModel, table=True):
-    """An event that is not a delta: what changed is read from its own table, as it is now."""
+    """An event that is not a delta. It only refers to what changed, whose present state is in its own table."""
 
     __tablename__ = "event"
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -92,11 +95,11 @@ class EventRow(SQLModel, table=True):
     at: float
     kind: str
     ref: str
-    """The message's or run's id; a JSON list of ids for `removed`."""
+    """The id of the message or run; for `removed`, a JSON list of message ids; for `chat`, empty."""
 
 
 class JournalRow(SQLModel, table=True):
-    """The lines of one commit, of all runs that had some: append-only, compressed, never updated (D3)."""
+    """All lines of one commit, of one or more runs. Rows are compressed, appended, and never updated (D3)."""
 
     __tablename__ = "journal"
     id: int | None = Field(default=None, primary_key=True)
@@ -104,7 +107,7 @@ class JournalRow(SQLModel, table=True):
 
 
 class LinesRow(SQLModel, table=True):
-    """All lines of a run that has ended, and the events in which they came."""
+    """All lines of a run that has ended, grouped by the events that added them."""
 
     __tablename__ = "lines"
     __table_args__ = (Index("lines_chat", "chat_id", "last_seq"),)
@@ -115,7 +118,7 @@ class LinesRow(SQLModel, table=True):
 
 
 class ExecutorRow(SQLModel, table=True):
-    """A framed executor that announced itself once."""
+    """A framed executor that has announced itself at least once."""
 
     __tablename__ = "executor"
     user_id: int = Field(foreign_key="user.id", primary_key=True)
@@ -129,7 +132,7 @@ class ExecutorRow(SQLModel, table=True):
 
 
 class LinkRow(SQLModel, table=True):
-    """A one-time sign-in link; only the hash of its code is kept."""
+    """A one-time sign-in link. Only the hash of its code is stored."""
 
     __tablename__ = "link"
     code_hash: str = Field(primary_key=True)
@@ -151,7 +154,7 @@ class SignInRow(SQLModel, table=True):
 
 
 class TokenRow(SQLModel, table=True):
-    """An API token; only its hash is kept."""
+    """An API token. Only its hash is stored."""
 
     __tablename__ = "token"
     id: str = Field(primary_key=True)

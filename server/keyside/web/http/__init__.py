@@ -1,1 +1,1 @@
-"""The HTTP faces, one file each."""
+"""The HTTP APIs, one file each."""

@@ -1,4 +1,4 @@
-"""The account's face: redeem a link, sign out, make links and tokens, revoke them (`/api/auth`, `/api/tokens`)."""
+"""The account API: sign in with a link, sign out, create and revoke links and tokens (`/api/auth`, `/api/tokens`)."""
 
 from typing import Annotated
 
@@ -24,7 +24,7 @@ MAX_AGENT = 300
 
 
 def account_router(authenticator: Authenticator) -> APIRouter:
-    """All routes of this face."""
+    """The routes of the account API."""
     router = APIRouter(prefix="/api", tags=["account"])
     _add_sign_in(router, authenticator)
     _add_links(router, authenticator)
@@ -38,22 +38,22 @@ def _add_sign_in(router: APIRouter, authenticator: Authenticator) -> None:
 
     @router.post("/auth/redeem", responses=documented("bad_request", "link_invalid", "bad_origin", "too_many_attempts"))
     async def redeem(body: Redeem, request: Request, response: Response) -> Account:
-        """Spends the code of a one-time link, and signs this browser in with a cookie."""
+        """Signs this browser in with the code of a one-time link, and sets a cookie."""
         authenticator.check_origin(request.headers)
         agent = request.headers.get("user-agent", "")[:MAX_AGENT]
-        place = request.client.host if request.client else ""
-        sign_in_id, identity = await accounts.redeem(body.code, agent, place)
+        address = request.client.host if request.client else ""
+        sign_in_id, identity = await accounts.redeem(body.code, agent, address)
         await authenticator.sign_in(response, sign_in_id)
         return Account(id=identity.user_id, name=identity.name, auth=authenticator.mode)
 
     @router.get("/auth/me", responses=documented("unauthorized"))
     async def me(identity: Anyone) -> Account:
-        """Who asks."""
+        """The account of the caller."""
         return Account(id=identity.user_id, name=identity.name, auth=authenticator.mode)
 
     @router.post("/auth/logout", status_code=204, responses=documented("unauthorized", "bad_origin"))
     async def logout(identity: Anyone, response: Response) -> None:
-        """Signs this browser out, and takes its cookie."""
+        """Signs this browser out and deletes its cookie."""
         if identity.kind == "session" and identity.credential_id:
             await accounts.revoke_sign_in(identity.user_id, identity.credential_id)
         authenticator.sign_out(response)
@@ -66,13 +66,13 @@ def _add_links(router: APIRouter, authenticator: Authenticator) -> None:
 
     @router.post("/auth/links", status_code=201, responses=documented(*refusals))
     async def new_link(identity: Person) -> Link:
-        """Makes a one-time link that signs another browser in to the same account."""
+        """Creates a one-time link that signs another browser in to the same account."""
         link = await accounts.new_link(identity.user_id)
         return Link(url=f"{authenticator.origins.public}/#{link.code}", expires_at=iso(link.expires_at))
 
     @router.get("/auth/sessions", responses=documented("unauthorized", "forbidden"))
     async def sign_ins(identity: Person) -> SignInPage:
-        """All browsers that are signed in, the newest first."""
+        """All browsers that are signed in, newest first."""
         found = await accounts.sign_ins(identity.user_id)
         return SignInPage(items=[_sign_in(one, identity) for one in found])
 
@@ -89,19 +89,19 @@ def _add_tokens(router: APIRouter, authenticator: Authenticator) -> None:
 
     @router.get("/tokens", responses=documented("unauthorized", "forbidden"))
     async def tokens(identity: Person) -> TokenPage:
-        """All tokens, the newest first, without themselves."""
+        """All tokens, newest first. The secret tokens themselves are not shown."""
         found = await accounts.tokens(identity.user_id)
         return TokenPage(items=[_token(one) for one in found])
 
     @router.post("/tokens", status_code=201, responses=documented("bad_request", *refusals))
     async def new_token(body: NewToken, identity: Person) -> Token:
-        """Makes a token; this answer is the only one that shows it."""
+        """Creates a token. Only this answer shows the secret token itself."""
         stored, token = await accounts.new_token(identity.user_id, body.name, body.scopes)
         return _token(stored, token)
 
     @router.delete("/tokens/{id}", status_code=204, responses=documented(*refusals, "not_found"))
     async def revoke_token(id: str, identity: Person) -> None:
-        """Ends a token."""
+        """Revokes a token."""
         await accounts.revoke_token(identity.user_id, id)
 
 

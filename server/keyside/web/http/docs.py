@@ -1,4 +1,4 @@
-"""Shows the OpenAPI document as one page without script, because the policy of this origin lets no CDN in."""
+"""Shows the OpenAPI document as one page without scripts, because the security policy forbids those of a CDN."""
 
 import base64
 import hashlib
@@ -25,9 +25,9 @@ Schema = dict[str, Any]
 
 
 def serve_docs(app: FastAPI) -> None:
-    """Adds `/docs`, sends `/redoc` there, and sets right what FastAPI says of validation errors.
+    """Adds `/docs`, redirects `/redoc` to it, and corrects what FastAPI documents about validation errors.
 
-    The application is made with `docs_url=None, redoc_url=None`.
+    The application must be created with `docs_url=None, redoc_url=None`.
     """
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
 
@@ -44,7 +44,7 @@ def _openapi(app: FastAPI) -> Schema:
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         for _, _, operation in _operations(made):
-            # A request that is not valid gets `bad_request`, in the shape of all errors.
+            # An invalid request is answered with the error `bad_request`, not with 422.
             operation["responses"].pop("422", None)
         for unused in ("HTTPValidationError", "ValidationError"):
             made.get("components", {}).get("schemas", {}).pop(unused, None)
@@ -59,7 +59,7 @@ def _operations(document: Schema) -> Iterator[tuple[str, str, Schema]]:
 
 
 def page(document: Schema) -> str:
-    """The document as HTML: every call, its fields, its answers and errors."""
+    """The document as HTML: every operation with its fields, answers and errors."""
     info = document["info"]
     calls = "".join(_call(*operation, document) for operation in _operations(document))
     title = escape(f"{info['title']} {info['version']}")
@@ -132,6 +132,6 @@ def _table(rows: list[str]) -> str:
 
 
 def _text(markdown: str) -> str:
-    """Plain text with its `code` marked."""
+    """HTML of a text in which only `code` spans are marked up."""
     parts = escape(markdown).split("`")
     return "".join(f"<code>{part}</code>" if at % 2 else part for at, part in enumerate(parts))

@@ -1,4 +1,4 @@
-"""Every error of the native face, in one shape: `{"error": {"code", "message", "retryable"}}`."""
+"""Answers every error of the native API in one shape: `{"error": {"code", "message", "retryable"}}`."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -14,11 +14,11 @@ from keyside.protocol.errors import ERRORS, KeysideError
 from keyside.services.ports import Unavailable
 
 RETRY_SECONDS = 5
-"""What `Retry-After` says where the server cannot do it now."""
+"""The value of `Retry-After` in every answer with status 503."""
 
 
 def answer(error: KeysideError, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The response for an error of the table; `status` replaces the table's."""
+    """The response for an error. `status` replaces the HTTP status that the error table has for it."""
     failure = error.failure
     detail = ErrorDetail(code=failure.code, message=failure.message, retryable=failure.retryable)
     status = status or error.kind.status
@@ -27,7 +27,7 @@ def answer(error: KeysideError, *, status: int | None = None, headers: Mapping[s
 
 
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """What a route says in OpenAPI of the errors that it can answer with (`responses=`)."""
+    """The `responses=` argument of a route: documents in OpenAPI the errors that it can answer with."""
     by_status: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         kind = ERRORS[code]
@@ -37,7 +37,7 @@ def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Makes the application answer every error in this shape; a traceback goes to the log alone."""
+    """Makes the application answer every error in this shape. Tracebacks are written to the log only."""
     app.add_exception_handler(KeysideError, _keyside)
     app.add_exception_handler(Unavailable, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -60,7 +60,7 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
-    """Errors of the framework itself: no such path, no such method, a body that is no form."""
+    """Errors of the framework itself, such as an unknown path or method, or a malformed body."""
     assert isinstance(error, HTTPException)
     status = error.status_code
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -80,7 +80,7 @@ async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:
 
 
 def sentence(error: Mapping[str, Any]) -> str:
-    """One of pydantic's errors, as a sentence that says which field is wrong and why."""
+    """Makes a sentence of one of pydantic's errors. It says which field is wrong and why."""
     place, *path = [str(part) for part in error["loc"]] or ["body"]
     message = str(error["msg"]).removeprefix("Value error, ")
     message = f"{message[:1].lower()}{message[1:]}"

@@ -1,4 +1,4 @@
-"""Liveness and readiness."""
+"""The liveness and readiness checks."""
 
 from fastapi import APIRouter, Response
 
@@ -7,17 +7,17 @@ from keyside.services.ports import ChatLog, Unavailable
 
 
 def health_router(chat_log: ChatLog) -> APIRouter:
-    """`/health` and `/health/ready`; neither needs a sign-in, and neither says anything about users."""
+    """`/health` and `/health/ready`. Neither needs a sign-in, and neither reveals anything about users."""
     router = APIRouter(tags=["health"])
 
     @router.get("/health")
     async def health() -> dict[str, str]:
-        """The process answers."""
+        """Succeeds whenever the process answers."""
         return {"status": "ok", "version": __version__}
 
     @router.get("/health/ready")
     async def ready(response: Response) -> dict[str, str]:
-        """The store can be read; 503 where it cannot."""
+        """Succeeds if the store can be read; otherwise the status is 503."""
         try:
             await chat_log.heads([0])
         except Unavailable:

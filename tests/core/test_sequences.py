@@ -38,8 +38,9 @@ from keyside.core.run import AT_HOME, BOUND, ENDED, Run, State
 from keyside.core.step import TRANSITIONS, Refused, step
 from keyside.protocol.errors import failure
 from tests.core.lines import DONE, text_line
-from tests.core.runs import ASSIGNMENT, BUSY, CALL, CHAT, KEYED_CALL, LIMITS, NEVER, OTHER, PLAIN, queued
+from tests.core.runs import ASSIGNMENT, BUSY, CALL, CHAT, KEYED_CALL, LIMITS, NEVER, OTHER, PLAIN, queued, run_in
 
+S = State
 NOT_OF_THE_ROW = {"version", "expected", "heard_at", "end_mark", "deadline"}
 """What changes with lines and heartbeats, and what follows from the rest."""
 
@@ -76,14 +77,14 @@ MEANINGS: dict[str, Callable[[int, FrameLines, int], Input]] = {
     "follow": lambda _a, _f, n: Follow("abc"[n]),
     "unfollow": lambda _a, _f, n: Unfollow(("a", "b", None)[n]),
 }
-LIVELY = ["offer", "start", "lines", "resume", "disconnect", "due", "follow", "offer", "start", "lines"]
+LIVELY = ["offer", "start", "lines", "resume", "disconnect", "follow", "offer", "start", "lines", "resume"]
 """These come oftener, so that runs get somewhere."""
 
 mostly_now = st.sampled_from([0, 0, 0, 0, 0, -1, 1])
 happenings = st.builds(
     Happening,
-    kind=st.sampled_from([*LIVELY, *MEANINGS]),
-    after=st.sampled_from([1.0, 1.0, 9.0, 31.0, 400.0, 90_000.0]),
+    kind=st.sampled_from([*LIVELY, *LIVELY, *LIVELY, *MEANINGS]),
+    after=st.sampled_from([1.0, 1.0, 1.0, 1.0, 1.0, 9.0, 31.0, 400.0, 90_000.0]),
     attempt=mostly_now,
     index=st.sampled_from([0, 0, 0, -2, -1, 1]),
     lines=st.lists(
@@ -91,7 +92,13 @@ happenings = st.builds(
     ).map(tuple),
     who=st.integers(0, 2),
 )
-starts = st.sampled_from([CHAT, KEYED_CALL, CALL]).map(lambda request: queued(request=request))
+requests = st.sampled_from([CHAT, KEYED_CALL, CALL])
+starts = st.builds(lambda request: queued(request=request), requests) | st.builds(
+    lambda state, request, assignment: run_in(state, request=request, assignment=assignment),
+    st.sampled_from([S.QUEUED, S.OFFERED, S.STREAMING, S.STREAMING, S.SUSPENDED, S.INTERRUPTED, S.DONE]),
+    requests,
+    st.sampled_from([ASSIGNMENT, ASSIGNMENT, PLAIN]),
+)
 
 
 def meant(run: Run, what: Happening) -> Input:
@@ -113,11 +120,11 @@ def moment(run: Run, what: Happening, now: float) -> float:
 
 @pytest.mark.rule("E4", "E5", "R1", "R4", "R9")
 @settings(max_examples=200)
-@given(run=starts, schedule=st.lists(happenings, min_size=5, max_size=60))
+@given(run=starts, schedule=st.lists(happenings, min_size=15, max_size=50))
 @example(run=queued(request=CALL), schedule=[Happening("follow"), Happening("unfollow")])
 def test_after_each_input_a_run_is_what_it_may_be(run: Run, schedule: list[Happening]) -> None:
     now = run.created_at
-    messages: Counter[str] = Counter()
+    messages = Counter({"CloseMessage": int(run.state in ENDED)})
     for what in schedule:
         now = moment(run, what, now)
         copy = replace(run)
@@ -128,10 +135,10 @@ def test_after_each_input_a_run_is_what_it_may_be(run: Run, schedule: list[Happe
             continue
         assert run == copy
         hold(run, after, effects)
+        event(f"{run.state} -> {after.state}")
         messages.update(type(effect).__name__ for effect in effects)
         assert messages["CloseMessage"] - messages["ReopenMessage"] == (after.state in ENDED)
         run = after
-    event(f"in the end it was {run.state}")
     ends_when_nobody_waits(run, now)
 
 

@@ -69,7 +69,10 @@ class Finish:
 
 @dataclass(frozen=True)
 class Fail:
-    """The run cannot be completed; its text is kept. Without a frame it counts for `attempt` alone."""
+    """The run cannot be completed; its text is kept.
+
+    Without a frame it counts for `attempt` alone; with neither, for the run whatever its attempt is.
+    """
 
     failure: Failure
     frame: FrameLines | None = None

@@ -11,7 +11,8 @@ from keyside.protocol.errors import KeysideError, failure
 from keyside.services.chat_locks import ChatLocks
 from keyside.services.notices import ChatDeleted, ChatsChanged, Notices
 from keyside.services.ports import ChatLog, Clock, Page, Unavailable
-from keyside.services.runs import Part, Runs
+from keyside.services.runs import Runs
+from keyside.services.transaction import Part
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from keyside.protocol.errors import KeysideError, failure
 from keyside.services.chat_locks import ChatLocks
 from keyside.services.notices import ChatsChanged, Notices
 from keyside.services.ports import ChatLog, Clock, Ids
-from keyside.services.runs import Part, Runs
+from keyside.services.runs import Runs
+from keyside.services.transaction import Part
 
 _TITLE = 60
 """Characters of the first message that become the title of a chat without one."""

@@ -18,7 +18,8 @@ from keyside.services.chat_locks import ChatLocks
 from keyside.services.dispatcher import Dispatcher
 from keyside.services.messages import Messages
 from keyside.services.ports import ChatLog, Clock, Ids
-from keyside.services.runs import Part, Runs
+from keyside.services.runs import Runs
+from keyside.services.transaction import Part
 
 
 @dataclass(frozen=True)

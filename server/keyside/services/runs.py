@@ -2,27 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from keyside.core.changes import Change, Changes, Entry, LinesAdded, Removed
+from keyside.core.changes import Entry, LinesAdded
 from keyside.core.deadline import shifted
-from keyside.core.frames import FrameLines
-from keyside.core.inputs import Cancel, CloseMessage, Effect, Input, Recover, ReopenMessage
+from keyside.core.inputs import Input, Recover
 from keyside.core.limits import Limits
-from keyside.core.message import closed, written
 from keyside.core.reading import read
 from keyside.core.run import AT_HOME, BOUND, Run, RunKey, channel_of
-from keyside.core.step import Refused, step
-from keyside.core.transcript import Transcript, merge
+from keyside.core.step import Refused
+from keyside.core.transcript import Transcript
 from keyside.protocol.entities import Message
 from keyside.protocol.errors import KeysideError
 from keyside.services.health import StoreHealth
 from keyside.services.notices import AttemptCancelled, DeadlineMoved, Notice, Notices, RunChanged, StoreBack
 from keyside.services.ports import ChatLog, Clock, Conflict, Hub, Unavailable
 from keyside.services.residency import Residency
+from keyside.services.transaction import Part, Stepped, changes_of, parts_by_chat, run_key_of, step_run
 
 log = logging.getLogger(__name__)
 
@@ -34,27 +32,6 @@ _MANY_LINES = 500
 
 Settled = Callable[[Exception | None], None]
 """Called once when a change is stored, or with why it is not."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a transaction does in one chat: inputs for some of its runs, and changes besides."""
-
-    user_id: int
-    chat_id: int
-    inputs: Mapping[RunKey, Sequence[Input]] = field(default_factory=dict)
-    changes: tuple[Change, ...] = ()
-    deletes_chat: bool = False
-
-
-@dataclass(frozen=True)
-class _Stepped:
-    """A run after its inputs, not committed yet."""
-
-    residency: Residency
-    after: Run
-    changes: tuple[Change, ...]
-    cancels: tuple[Cancel, ...]
 
 
 class Runs:
@@ -170,8 +147,10 @@ class Runs:
         """Steps the runs and hands the changes to the log. The turns of all runs that are concerned are held."""
         try:
             now = self._clock.now()
-            stepped = [self._step(self._residencies[key], part, now) for part in parts for key in part.inputs]
-            transactions = [changes for part in parts if (changes := self._changes(part, stepped, now)) is not None]
+            stepped = [
+                step_run(self._residencies[key], part, now, self._limits) for part in parts for key in part.inputs
+            ]
+            transactions = [changes for part in parts if (changes := changes_of(part, stepped, now)) is not None]
         except Exception as error:
             self._release(held)
             settled(error)
@@ -182,48 +161,11 @@ class Runs:
         else:
             stored(())
 
-    def _step(self, residency: Residency, part: Part, now: float) -> _Stepped:
-        before = run = residency.run
-        effects: list[Effect] = []
-        for input in part.inputs[residency.key]:
-            run, more = step(run, input, now, self._limits)
-            effects += more
-        if run.version > before.version + 1:
-            run = replace(run, version=before.version + 1)
-        changes: list[Change] = [LinesAdded(before, effect) for effect in effects if isinstance(effect, FrameLines)]
-        message = self._message(residency, run, changes, effects, now)
-        if message is not None and not _removes(part, message.id):
-            changes.append(message)
-        if run.version != before.version:
-            changes.append(run)
-        return _Stepped(residency, run, tuple(changes), tuple(e for e in effects if isinstance(e, Cancel)))
-
-    def _message(
-        self, residency: Residency, run: Run, added: list[Change], effects: Iterable[Effect], now: float
-    ) -> Message | None:
-        """The run's message, where the change writes it."""
-        kinds = {type(effect) for effect in effects}
-        if residency.message is None or not kinds & {CloseMessage, ReopenMessage}:
-            return None
-        draft = merge(
-            [residency.transcript.draft, *(change.delta for change in added if isinstance(change, LinesAdded))]
-        )
-        if CloseMessage in kinds:
-            return closed(residency.message, run, draft, now)
-        return written(residency.message, run, draft).model_copy(update={"status": "streaming", "error": None})
-
-    def _changes(self, part: Part, stepped: Sequence[_Stepped], now: float) -> Changes | None:
-        own = [change for one in stepped if one.residency.key in part.inputs for change in one.changes]
-        changes = (*own, *part.changes)
-        if not changes and not part.deletes_chat:
-            return None
-        return Changes(part.user_id, part.chat_id, now, changes, part.deletes_chat)
-
     def _stored(
         self,
         held: list[Residency],
         parts: Sequence[Part],
-        stepped: list[_Stepped],
+        stepped: list[Stepped],
         settled: Settled,
         tries: int,
         result: tuple[Entry, ...] | Exception,
@@ -236,7 +178,7 @@ class Runs:
             self._release(held)
             settled(self._failed(result))
             return
-        last = {key: entry for entry in result if (key := _run_key(entry.change)) is not None}
+        last = {key: entry for entry in result if (key := run_key_of(entry.change)) is not None}
         for one in stepped:
             self._take_over(one, last.get(one.residency.key))
         for entry in result:
@@ -246,7 +188,7 @@ class Runs:
         self._release(held)
         settled(None)
 
-    def _take_over(self, one: _Stepped, entry: Entry | None) -> None:
+    def _take_over(self, one: Stepped, entry: Entry | None) -> None:
         """The residency after the commit: the run, its transcript, and who must hear of it."""
         residency, before = one.residency, one.residency.run
         residency.run = run = one.after
@@ -272,7 +214,9 @@ class Runs:
             for residency in held:
                 await self._load(residency)
         except Exception as error:
-            self._release(held)
+            for residency in held:  # what is kept of them is not what is stored
+                self._end(residency)
+                residency.turn.give()
             settled(self._failed(error))
             return
         self._begin(held, parts, settled, tries)
@@ -357,17 +301,13 @@ class Runs:
 
     async def recover(self, *inputs: Input) -> None:
         """Takes over the runs that were at home in the process before (R8), in one transaction."""
-        left = await self._log.left_at_home()
-        parts = _by_chat((run.key, run) for run in left)
-        if parts:
-            await self.apply_all(*(replace(part, inputs=dict.fromkeys(part.inputs, inputs)) for part in parts))
+        await self.apply_all(*parts_by_chat(await self._log.left_at_home(), inputs))
 
     async def leave(self) -> None:
         """Leaves the runs that are at home here to the next process, and frees all of them."""
-        parts = _by_chat((residency.key, residency.run) for residency in self.every())
+        in_hand = [residency.run for residency in self.every()]
         try:
-            if parts:
-                await self.apply_all(*(replace(p, inputs=dict.fromkeys(p.inputs, (Recover(),))) for p in parts))
+            await self.apply_all(*parts_by_chat(in_hand, (Recover(),)))
         except (KeysideError, Refused) as error:
             log.warning("the runs in hand could not be left to the next process in order: %s", error)
         calls = [residency.call for residency in self._residencies.values() if residency.call is not None]
@@ -403,23 +343,3 @@ def _settle(done: asyncio.Future[Run], residency: Residency, error: Exception | 
 
 def _transcript(lines: Iterable[str]) -> Transcript:
     return Transcript(map(read, lines))
-
-
-def _removes(part: Part, message_id: str) -> bool:
-    removed = (change.message_ids for change in part.changes if isinstance(change, Removed))
-    return part.deletes_chat or any(message_id in ids for ids in removed)
-
-
-def _run_key(change: Change) -> RunKey | None:
-    if isinstance(change, LinesAdded):
-        return change.run.key
-    return change.key if isinstance(change, Run) else None
-
-
-def _by_chat(runs: Iterable[tuple[RunKey, Run]]) -> Collection[Part]:
-    """One part for each chat, with its runs and no inputs for them yet."""
-    parts: dict[int, Part] = {}
-    for key, run in runs:
-        part = parts.get(run.chat_id) or Part(run.user_id, run.chat_id)
-        parts[run.chat_id] = replace(part, inputs={**part.inputs, key: ()})
-    return parts.values()

@@ -513,7 +513,7 @@ export interface NewRun {
   idle_timeout?: number | null;
 }
 /**
- * The user's message that a run answers.
+ * The user's message that a run answers. It may be as long as a whole request.
  */
 export interface UserTurn {
   id?: string | null;

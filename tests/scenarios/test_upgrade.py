@@ -8,14 +8,14 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from keyside.app import SqlStore
+from keyside.adapters.sql.store import SqlStore
 from keyside.protocol import wire
 from keyside.protocol.commands import NewRun
-from keyside.settings import Settings
 from keyside.testing import DONE, CountingIds, FakeClock, MemoryServer, ScriptedExecutor, text_line
 from tests.scenarios.kit import refused, start
 
@@ -42,7 +42,7 @@ async def server(tmp_path: Path) -> AsyncIterator[MemoryServer]:
     ids = CountingIds()
     for _ in range(1000):
         ids.new()  # the old server has used the first of them
-    store = SqlStore(Settings(data_dir=tmp_path))
+    store = SqlStore(tmp_path)
     async with MemoryServer(store=store, clock=FakeClock(OLD["at"] + 5), ids=ids) as running:
         yield running
 
@@ -79,23 +79,21 @@ async def offer_to(executor: ScriptedExecutor) -> wire.CompletionRequest:
 
 async def send(executor: ScriptedExecutor, name: str, index: int, *lines: str, **more: Any) -> int:
     """Sends a frame of the old attempt on its old channel; returns `expected` of its acknowledgement."""
-    frame = {"attempt": RUNS[name]["attempt"], "index": index, "lines": list(lines), **more}
-    answer = await executor.server.services.executors.frame(executor.session_id, RUNS[name]["channel"], frame)
-    assert isinstance(answer, wire.FrameAck)
-    return answer.expected
+    old: Any = SimpleNamespace(attempt=RUNS[name]["attempt"], channel=RUNS[name]["channel"])
+    return await executor.send(old, index, *lines, **more)
 
 
 async def state_of(server: MemoryServer, name: str) -> tuple[str, int]:
     """The run's state and attempt."""
-    run = await server.services.chats.run(server.user_id, RUNS[name]["id"])
+    run = await server.services.requests.get(server.user_id, RUNS[name]["id"])
     return run.state.value, run.attempt
 
 
 async def text_of(server: MemoryServer, name: str) -> str:
     """The text that a viewer sees who opens the chat now."""
-    view = await server.store.chat_log.view(RUNS[name]["chat_id"], limit=100)
-    assert view is not None
-    shown = {message.id: message.content for message in view.messages}
+    server.services.viewers.connect("viewer")
+    opened = await server.services.viewers.open("viewer", server.user_id, RUNS[name]["chat_id"], None)
+    shown: dict[str, str] = {message["id"]: message["content"] for message in opened["snapshot"]["messages"]}
     if RUNS[name]["message_id"] in shown:
         return shown[RUNS[name]["message_id"]]
     message = await server.store.chat_log.message(server.user_id, RUNS[name]["message_id"])
@@ -118,7 +116,7 @@ async def test_everything_is_listed_and_readable(server: MemoryServer) -> None:
     listed = (await log.chats(server.user_id, limit=100)).chats
     assert {str(chat.id): chat.title for chat in listed} == {id: chat["title"] for id, chat in OLD["chats"].items()}
     for name, old in RUNS.items():
-        run = await server.services.chats.run(server.user_id, old["id"])
+        run = await server.services.requests.get(server.user_id, old["id"])
         assert (run.chat_id, run.message_id) == (old["chat_id"], old["message_id"]), name
         assert list(await log.lines(run)) == old["lines"], name
         if name != "before it was continued":
@@ -263,7 +261,7 @@ async def test_what_was_closed_stays_closed(server: MemoryServer) -> None:
         for name in mine:
             assert verdicts[name].verdict == "drop", name
     for name in ended:
-        run = await server.services.chats.run(server.user_id, RUNS[name]["id"])
+        run = await server.services.requests.get(server.user_id, RUNS[name]["id"])
         old = RUNS[name]
         assert (run.state.value, run.attempt, run.closed_by) == (old["state"], old["attempt"], old["closed_by"]), name
         assert (run.failure.code if run.failure else None) == old["error"], name
@@ -278,12 +276,13 @@ async def test_a_call_without_a_key_whose_program_is_gone_is_ended(server: Memor
 @rule("R6", "R8")
 async def test_a_key_of_a_call_stands_for_the_same_run(server: MemoryServer) -> None:
     body, key = OLD["calls"]["bodies"]["call with a key"], OLD["calls"]["key"]
-    run = await server.services.api_calls.call(server.user_id, None, NewRun(**body), key=key)
-    assert run.id == RUNS["call with a key"]["id"]
-    assert await text_of(server, "call with a key") == "for the program"
+    async with server.services.api_calls.open(server.user_id, None, NewRun(**body), key=key) as call:
+        assert call.run.id == RUNS["call with a key"]["id"]
+        assert await text_of(server, "call with a key") == "for the program"
     with refused("conflict"):
         other = NewRun(**{**body, "params": {"temperature": 1}})
-        await server.services.api_calls.call(server.user_id, None, other, key=key)
+        async with server.services.api_calls.open(server.user_id, None, other, key=key):
+            pass
 
 
 @rule("R8")

@@ -10,7 +10,10 @@ _PROBE = 1.0
 
 
 class StoreHealth:
-    """Notices that the store went away, and tries until it is back. `watch` is its endless task."""
+    """Posts a notice when the store becomes unavailable, and another when it can be written again.
+
+    `watch` is its endless task.
+    """
 
     def __init__(self, chat_log: ChatLog, clock: Clock, notices: Notices) -> None:
         self._log = chat_log
@@ -33,7 +36,7 @@ class StoreHealth:
             since = self._clock.now()
             while not await self._can_write():
                 await self._clock.sleep(_PROBE)
-                self._notices.put(StoreAway())  # again each time: whoever has connected since learns it too
+                self._notices.put(StoreAway())  # repeated, so that sockets that connected meanwhile learn it too
             self._away.clear()
             self.ok = True
             self._notices.put(StoreBack(self._clock.now() - since))

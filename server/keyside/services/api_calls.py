@@ -21,7 +21,7 @@ from keyside.protocol.errors import KeysideError
 from keyside.services.chats import Chats
 from keyside.services.followers import Followers
 from keyside.services.ports import ChatLog, Clock, Ids
-from keyside.services.requests import Caller, RunRequests, fingerprint_of
+from keyside.services.requests import Caller, RunRequests, is_the_same
 from keyside.services.runs import Runs
 
 KEY_SECONDS = 24 * 3600
@@ -131,7 +131,7 @@ class ApiCalls:
             run_id, known = await self._keyed_run(user_id, key)
             if known is None:
                 return await self._start(user_id, chat_id, new.model_copy(update={"run_id": run_id}), caller)
-            if known.request.fingerprint != fingerprint_of(new):
+            if not is_the_same(known, new):
                 raise KeysideError("conflict", "This Idempotency-Key was used for another request.")
             return await self._runs.apply(known.key, Follow(caller.id)), 0
 

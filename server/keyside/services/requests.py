@@ -33,10 +33,23 @@ class Caller:
     """How long the run goes on when the caller has gone and no other follows it (R9)."""
 
 
+_FORM = "2:"
+"""Begins the fingerprints of today; those without it were made by older servers, of other fields."""
+
+
 def fingerprint_of(new: NewRun) -> str:
-    """A hash of what was asked for: the same id with another one is a conflict (R6). Hints are no part of it."""
+    """A hash of what is asked for. Hints are no part of it."""
     update = {"run_id": None, "prefer_executor_id": None}
-    return hashlib.sha256(new.model_copy(update=update).model_dump_json().encode()).hexdigest()
+    return _FORM + hashlib.sha256(new.model_copy(update=update).model_dump_json().encode()).hexdigest()
+
+
+def is_the_same(known: Run, new: NewRun) -> bool:
+    """Whether a run was asked for with the same body: with another one its id is a conflict (R6)."""
+    fingerprint = known.request.fingerprint
+    if fingerprint.startswith(_FORM):
+        return fingerprint == fingerprint_of(new)
+    old = new.model_copy(update={"run_id": None}).model_dump_json(exclude={"first_line_timeout", "idle_timeout"})
+    return fingerprint == hashlib.sha256(old.encode()).hexdigest()
 
 
 class RunRequests:
@@ -85,18 +98,17 @@ class RunRequests:
         """Asks for an answer. The same `run_id` again returns the run that there is (R6)."""
         if self._closing:
             raise KeysideError("shutting_down")
-        fingerprint = fingerprint_of(new)
         async with self._locks.alone(user_id, chat_id) as chat:
             known = await self._runs.run((user_id, new.run_id)) if new.run_id is not None else None
             if known is not None:
-                return await self._again(known, chat_id, fingerprint)
-            return await self._start(user_id, chat, new, caller, fingerprint)
+                return await self._again(known, chat_id, new)
+            return await self._start(user_id, chat, new, caller)
 
-    async def _start(self, user_id: int, chat: Chat, new: NewRun, caller: Caller | None, fingerprint: str) -> Started:
+    async def _start(self, user_id: int, chat: Chat, new: NewRun, caller: Caller | None) -> Started:
         run_id = new.run_id or self._ids.new()
         user_message, assistant = await self._turn(user_id, chat, new)
         hidden = await self._log.is_hidden(chat.id)
-        run = self._run(run_id, user_id, assistant, new, _request(new, caller, hidden, fingerprint))
+        run = self._run(run_id, user_id, assistant, new, _request(new, caller, hidden))
         if caller is not None:
             run = replace(run, callers=frozenset({caller.id}))
         self._dispatcher.check(run)
@@ -165,8 +177,8 @@ class RunRequests:
                 with suppress(Refused):
                     await self._runs.apply(run.key, Close())
 
-    async def _again(self, known: Run, chat_id: int, fingerprint: str) -> Started:
-        if known.chat_id != chat_id or known.request.fingerprint != fingerprint:
+    async def _again(self, known: Run, chat_id: int, new: NewRun) -> Started:
+        if known.chat_id != chat_id or not is_the_same(known, new):
             raise KeysideError("conflict", f"There is another run with the id {known.id!r}.")
         assistant = await self._log.message(known.user_id, known.message_id)
         if assistant is None:
@@ -175,7 +187,7 @@ class RunRequests:
         return Started(run=view(known), user_message=parent, assistant_message=assistant)
 
 
-def _request(new: NewRun, caller: Caller | None, hidden: bool, fingerprint: str) -> RunRequest:
+def _request(new: NewRun, caller: Caller | None, hidden: bool) -> RunRequest:
     return RunRequest(
         model=new.model,
         provider=new.provider,
@@ -189,5 +201,5 @@ def _request(new: NewRun, caller: Caller | None, hidden: bool, fingerprint: str)
         first_line_timeout=new.first_line_timeout,
         idle_timeout=new.idle_timeout,
         hidden=hidden,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint_of(new),
     )

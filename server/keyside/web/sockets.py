@@ -43,7 +43,7 @@ class Sockets:
         hub: Hub,
     ) -> None:
         self._sio = sio
-        self._doorkeeper = authenticator
+        self._authenticator = authenticator
         self._connections = connections
         self._executors = executors
         self._frames = frames
@@ -72,7 +72,7 @@ class Sockets:
             raise Refuse("protocol_unsupported", {"protocols": [wire.PROTOCOL]})
         headers = _headers(environ)
         try:
-            identity = await self._doorkeeper.identify(headers, method="GET", for_socket=True, token=said.token)
+            identity = await self._authenticator.identify(headers, method="GET", for_socket=True, token=said.token)
         except KeysideError as error:
             raise Refuse(error.code) from error
         except Exception as error:

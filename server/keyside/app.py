@@ -23,6 +23,7 @@ from keyside.adapters.sql.accounts import SqlAccounts
 from keyside.adapters.sql.database import DataDirectoryLock, database_of
 from keyside.adapters.sql.log import SqlChatLog
 from keyside.adapters.sql.registry import SqlRegistry
+from keyside.adapters.sql.writer import SqlWriter
 from keyside.core.limits import Limits
 from keyside.core.run import ENDED, Run
 from keyside.protocol import wire
@@ -84,8 +85,11 @@ class SqlStore(Store):
     def __init__(self, settings: Settings) -> None:
         self._lock = DataDirectoryLock(settings.make_data_dir())
         self._database = database_of(settings.data_dir, sync=settings.sync)
-        self._sql_log = SqlChatLog(self._database)
-        super().__init__(self._sql_log, SqlRegistry(self._database), SqlAccounts(self._database))
+        self._writer = SqlWriter(self._database)
+        self._sql_log = SqlChatLog(self._database, self._writer)
+        super().__init__(
+            self._sql_log, SqlRegistry(self._database, self._writer), SqlAccounts(self._database, self._writer)
+        )
 
     async def start(self) -> None:
         """Brings the tables up to date, and loads what the last process left unfinished."""
@@ -94,7 +98,7 @@ class SqlStore(Store):
 
     async def stop(self) -> None:
         """Writes what waits, and lets the next server in."""
-        await self._sql_log.close()
+        await self._writer.close()
         self._database.close()
         self._lock.release()
 

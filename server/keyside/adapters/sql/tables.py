@@ -1,6 +1,6 @@
 """The tables, as SQLModel rows. Times are seconds since the epoch; JSON is kept as text."""
 
-from sqlalchemy import Index
+from sqlalchemy import Index, Table, text
 from sqlmodel import Field, SQLModel
 
 
@@ -19,6 +19,7 @@ class ChatRow(SQLModel, table=True):
     __tablename__ = "chat"
     __table_args__ = (
         Index("chat_list", "user_id", "hidden", "updated_at", "id"),
+        Index("chat_hidden", "updated_at", sqlite_where=text("hidden = 1")),
         {"sqlite_autoincrement": True},
     )
     id: int | None = Field(default=None, primary_key=True)
@@ -40,6 +41,7 @@ class MessageRow(SQLModel, table=True):
     __table_args__ = (
         Index("message_id", "user_id", "id", unique=True),
         Index("message_chat", "chat_id", "n"),
+        Index("message_parent", "chat_id", "parent_id"),
     )
     n: int | None = Field(default=None, primary_key=True)
     user_id: int = Field(foreign_key="user.id")
@@ -61,14 +63,20 @@ class MessageRow(SQLModel, table=True):
 
 
 class RunRow(SQLModel, table=True):
-    """A run; `body` is JSON of `core.run.Run`, of which the columns repeat what is searched for."""
+    """A run; `body` is what `stored_run` writes, of which the columns repeat what is searched for."""
 
     __tablename__ = "run"
     __table_args__ = (
         Index("run_id", "user_id", "id", unique=True),
         Index("run_chat", "chat_id"),
         Index("run_message", "user_id", "message_id"),
-        Index("run_open", "open"),
+        Index("run_open", "chat_id", sqlite_where=text("open = 1")),
+        Index("run_state", "state", sqlite_where=text("open = 1")),
+        Index("run_user_state", "user_id", "state", sqlite_where=text("open = 1")),
+        Index("run_held", "held", sqlite_where=text("held = 1")),
+        Index("run_deadline", "deadline", sqlite_where=text("deadline IS NOT NULL")),
+        Index("run_executor", "executor", sqlite_where=text("executor IS NOT NULL")),
+        Index("run_channel", "channel", sqlite_where=text("channel IS NOT NULL")),
     )
     n: int | None = Field(default=None, primary_key=True)
     user_id: int = Field(foreign_key="user.id")
@@ -80,6 +88,13 @@ class RunRow(SQLModel, table=True):
     """Whether it has not ended for good: an interrupted run can come back for a while (R4)."""
     version: int
     body: str
+    held: bool = Field(default=False, sa_column_kwargs={"server_default": text("0")})
+    """Whether it is lost with the process: an executor has it in hand, or a caller waits for it (R8)."""
+    deadline: float | None = None
+    """When it has waited long enough: of queued runs, and of interrupted ones that can come back."""
+    executor: str | None = None
+    """The key of its last assignment, until it has ended for good."""
+    channel: str | None = None
 
 
 class EventRow(SQLModel, table=True):
@@ -104,7 +119,7 @@ class JournalRow(SQLModel, table=True):
 
 
 class LinesRow(SQLModel, table=True):
-    """All lines of a run that has ended, and the events in which they came."""
+    """All lines of a run that has ended, or the first ones of a running one, and the events in which they came."""
 
     __tablename__ = "lines"
     __table_args__ = (Index("lines_chat", "chat_id", "last_seq"),)
@@ -169,3 +184,12 @@ class MetaRow(SQLModel, table=True):
     __tablename__ = "meta"
     key: str = Field(primary_key=True)
     value: str
+
+
+def _table(row: type[SQLModel]) -> Table:
+    return row.__table__  # type: ignore[attr-defined,no-any-return]
+
+
+CHAT, MESSAGE, RUN, EVENT = _table(ChatRow), _table(MessageRow), _table(RunRow), _table(EventRow)
+LINES, META = _table(LinesRow), _table(MetaRow)
+"""The same tables, for the writer: it works without rows as objects."""

@@ -68,6 +68,7 @@ class SqlShelf:
     def __init__(self, data_dir: Path, template: Path) -> None:
         shutil.copy(template, data_dir / "keyside.db")
         self._data_dir = data_dir
+        self.path = data_dir / "keyside.db"
         self.database: Database
         self.log: ChatLog
 

@@ -14,6 +14,13 @@ from tests.contracts.logs import LINES, OWNER, SqlShelf, added, new_writer, payl
 from tests.lines import DONE
 
 
+def said_by_sqlite(code: int) -> OperationalError:
+    """An error as the driver raises it."""
+    error = sqlite3.OperationalError("cannot")
+    error.sqlite_errorcode = code
+    return OperationalError("", None, error)
+
+
 @pytest.mark.rule("D3")
 async def test_lines_are_kept_once_in_the_journal_and_then_in_one_row(sql: SqlShelf) -> None:
     writer = await new_writer(sql.log)
@@ -107,7 +114,7 @@ async def test_while_nothing_can_be_stored_nothing_changes_and_then_it_goes_on(s
     @event.listens_for(sql.database.engine, "before_cursor_execute")
     def refuse(_c: object, _cursor: object, statement: str, *_: object) -> None:
         if full and statement.split()[0] in ("INSERT", "UPDATE", "DELETE"):
-            raise OperationalError(statement, None, sqlite3.OperationalError("database or disk is full"))
+            raise said_by_sqlite(sqlite3.SQLITE_FULL)
 
     refused = await asyncio.gather(
         writer.commit(added(run, *LINES[2:])),
@@ -135,7 +142,7 @@ async def test_while_nothing_can_be_read_a_reader_is_told_so(sql: SqlShelf) -> N
     @event.listens_for(sql.database.engine, "before_cursor_execute")
     def refuse(_c: object, _cursor: object, statement: str, *_: object) -> None:
         if gone and statement.startswith("SELECT"):
-            raise OperationalError(statement, None, sqlite3.OperationalError("unable to open database file"))
+            raise said_by_sqlite(sqlite3.SQLITE_CANTOPEN)
 
     for reading in (
         sql.log.view(writer.chat.id, limit=1),

@@ -14,22 +14,37 @@ from keyside.adapters.memory.log import MemoryChatLog
 from keyside.adapters.sql.accounts import SqlAccounts
 from keyside.adapters.sql.database import Database, database_of
 from keyside.adapters.sql.log import SqlChatLog
-from keyside.core.changes import Change, Changes, Entry, Written
-from keyside.core.inputs import Expire, Fail, Finish, Input, Lose, Offer, Return, Start
+from keyside.adapters.sql.writer import SqlWriter
+from keyside.core.assignment import Assignment
+from keyside.core.changes import Change, Changes, Entry, LinesAdded
+from keyside.core.frames import FrameLines
+from keyside.core.inputs import Disconnect, Expire, Finish, Input, Offer, Resume, Start
+from keyside.core.limits import Deadline, Limits
 from keyside.core.message import closed, written
-from keyside.core.run import Ask, Run, step
-from keyside.core.transcript import read, survey, transcribe
+from keyside.core.run import Run, RunRequest
+from keyside.core.step import step
+from keyside.core.transcript import transcribe
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat, Message
 from keyside.services.ports import ChatLog
-from keyside.testing import text_line
+from tests.lines import text_line
 
 OWNER, OTHER = 1, 2
 LINES = tuple(map(text_line, ["Nothing", "is", "lost", "語🙂", "</think>"]))
 TEXT = "Nothingislost語🙂</think>"
 ASSIGNMENT = Assignment(
-    key="1/desk", executor_id="desk", name="Desk", kind="browser", session_id="s1", model="m", provider="test"
+    key="1/desk",
+    executor_id="desk",
+    name="Desk",
+    kind="browser",
+    session_id="s1",
+    model="m",
+    provider="test",
+    announcement="1/desk@s1#1",
 )
+LIMITS = Limits()
+LATE = 1e9
+"""When every limit is over."""
 
 
 class MemoryShelf:
@@ -54,14 +69,15 @@ class SqlShelf:
     def __init__(self, data_dir: Path, template: Path) -> None:
         shutil.copy(template, data_dir / "keyside.db")
         self._data_dir = data_dir
+        self.path = data_dir / "keyside.db"
         self.database: Database
         self.log: ChatLog
 
     async def open(self) -> None:
         self.database = database_of(self._data_dir, sync="normal")
-        self._sql_log = SqlChatLog(self.database)
-        await self._sql_log.start()
-        self.log = self._sql_log
+        self.writer = SqlWriter(self.database)
+        self.log = sql_log = SqlChatLog(self.database, self.writer)
+        await sql_log.start()
 
     async def reopen(self) -> ChatLog:
         await self.close()
@@ -69,7 +85,7 @@ class SqlShelf:
         return self.log
 
     async def close(self) -> None:
-        await self._sql_log.close()
+        await self.writer.close()
         self.database.close()
 
     def count(self, table: str) -> int:
@@ -85,9 +101,11 @@ async def make_template(data_dir: Path) -> Path:
     """A database with its tables and two accounts, to be copied for each test."""
     database = database_of(data_dir, sync="normal")
     database.migrate()
-    accounts = SqlAccounts(database)
+    writer = SqlWriter(database)
+    accounts = SqlAccounts(database, writer)
     assert (await accounts.user("owner", 0)).id == OWNER
     assert (await accounts.user("other", 0)).id == OTHER
+    await writer.close()
     database.close()
     return data_dir / "keyside.db"
 
@@ -106,7 +124,15 @@ class Writer:
 
     async def commit(self, *changes: Change, at: float | None = None) -> tuple[Entry, ...]:
         when = next(self._seconds) if at is None else at
-        return await self.log.commit(Changes(self.user_id, self.chat.id, when, changes))
+        return await self.log.commit(self.changes(*changes, at=when))
+
+    def changes(self, *changes: Change, at: float = 0, **more: Any) -> Changes:
+        """A transaction that is not committed yet."""
+        return Changes(self.user_id, self.chat.id, at, changes, **more)
+
+    async def delete(self, *changes: Change) -> tuple[Entry, ...]:
+        """Deletes the chat, after these changes."""
+        return await self.log.commit(self.changes(*changes, deletes_chat=True))
 
     def message(self, id: str, parent_id: str | None = None, content: str = "", **more: Any) -> Message:
         fields: dict[str, Any] = {
@@ -126,16 +152,15 @@ class Writer:
         return self.chat
 
     def run(self, id: str, message_id: str, **more: Any) -> Run:
-        return Run(
-            id=id,
-            user_id=self.user_id,
-            chat_id=self.chat.id,
-            message_id=message_id,
-            ask=Ask(model="test/m", params={"temperature": 0.5}),
-            created_at=10.5,
-            since=10.5,
-            **more,
-        )
+        fields: dict[str, Any] = {
+            "request": RunRequest(model="test/m", params={"temperature": 0.5}),
+            "created_at": 10.5,
+            "since": 10.5,
+            "waits_until": 1000.5,
+            "deadline": Deadline(1000.5, "no_executor"),
+        }
+        named = {"id": id, "user_id": self.user_id, "chat_id": self.chat.id, "message_id": message_id}
+        return Run(**{**named, **fields, **more})
 
     async def ask(self, id: str = "r1", message_id: str | None = None, parent_id: str | None = None) -> Run:
         """A queued run for a new message, at the chat's head."""
@@ -148,7 +173,7 @@ class Writer:
     async def feed(self, run: Run, *inputs: Input) -> Run:
         """Takes a run through inputs, each in a transaction of its own."""
         for input in inputs:
-            run, _ = step(run, input, 20.0)
+            run, _ = step(run, input, 20.0, LIMITS)
             await self.commit(run)
         return run
 
@@ -161,27 +186,27 @@ class Writer:
     async def write(self, run: Run, *lines: str) -> Run:
         """One frame, as one `delta` event."""
         after = grown(run, lines)
-        await self.commit(Written(after, run.expected, lines))
+        await self.commit(added(run, *lines))
         return after
 
     async def end(self, run: Run, input: Input | None = None, *lines: str) -> Run:
         """The run's end with its last lines, and its message with all its text, in one transaction."""
         grown_run = grown(run, lines)
-        after, _ = step(grown_run, input or Finish("stop"), 30.0)
+        after, _ = step(grown_run, input or Finish("stop"), LATE if isinstance(input, Expire) else 30.0, LIMITS)
         message = await self.log.message(self.user_id, run.message_id)
         assert message is not None
         draft = transcribe([*await self.log.lines(run), *lines])
-        changes: list[Change] = [Written(after, run.expected, lines)] if lines else []
+        changes: list[Change] = [added(run, *lines)] if lines else []
         await self.commit(*changes, closed(message, after, draft, 30.0), after)
         return after
 
     async def interrupt(self, run: Run) -> Run:
-        """Interrupts the run, as if its executor went away and did not come back in time."""
-        return await self.end(await self.feed(run, Lose()), Expire("executor_lost"))
+        """Its executor went away and did not come back in time."""
+        return await self.end(await self.feed(run, Disconnect(run.attempt)), Expire())
 
     async def bring_back(self, run: Run) -> Run:
-        """Resumes an interrupted run, as if its executor came back (R4)."""
-        after, _ = step(run, Return(run.attempt), 40.0)
+        """The executor of an interrupted run is here again (R4)."""
+        after, _ = step(run, Resume(run.attempt), 40.0, LIMITS)
         message = await self.log.message(self.user_id, run.message_id)
         assert message is not None
         shown = written(message, after, transcribe(await self.log.lines(run)))
@@ -189,11 +214,16 @@ class Writer:
         return after
 
 
+def added(run: Run, *lines: str, at: int | None = None) -> LinesAdded:
+    """These lines as the run's next, or as those from `at` on."""
+    return LinesAdded(run, FrameLines(run.attempt, run.expected if at is None else at, lines))
+
+
 def grown(run: Run, lines: Iterable[str]) -> Run:
     """The run with these lines taken."""
-    lines = tuple(lines)
-    mark = survey(map(read, lines)) or run.mark
-    return replace(run, expected=run.expected + len(lines), mark=mark)
+    frame = FrameLines(run.attempt, run.expected, tuple(lines))
+    mark = run.end_mark.then(frame.end_mark) if run.end_mark else frame.end_mark
+    return replace(run, expected=run.expected + len(frame.lines), end_mark=mark)
 
 
 async def new_writer(log: ChatLog, *, user_id: int = OWNER, title: str = "", at: float = 0, **more: Any) -> Writer:
@@ -208,6 +238,6 @@ async def payloads(log: ChatLog, chat_id: int, after: int = 0) -> list[dict[str,
     return [entry.payload for entry in entries]
 
 
-def failed(run: Run, failure: Any) -> Run:
-    """The run, failed."""
-    return step(run, Fail(failure), 30.0)[0]
+def stepped(run: Run, input: Input, at: float = 50.0) -> Run:
+    """The run after the input."""
+    return step(run, input, at, LIMITS)[0]

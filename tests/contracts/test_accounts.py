@@ -2,22 +2,30 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from keyside.adapters.memory.accounts import MemoryAccounts
 from keyside.adapters.sql.accounts import SqlAccounts
-from keyside.adapters.sql.database import Database, database_of
+from keyside.adapters.sql.database import database_of
+from keyside.adapters.sql.writer import SqlWriter
 from keyside.services.account_store import AccountStore, StoredSignIn, StoredToken
 
 API = frozenset({"api"})
 
 
-def opened(data_dir: Path) -> Database:
+@asynccontextmanager
+async def opened(data_dir: Path) -> AsyncIterator[SqlAccounts]:
+    """The accounts of a data directory, as one process has them."""
     database = database_of(data_dir, sync="normal")
     database.migrate()
-    return database
+    writer = SqlWriter(database)
+    yield SqlAccounts(database, writer)
+    await writer.close()
+    database.close()
 
 
 @pytest.fixture(params=["sql", "memory"])
@@ -25,9 +33,8 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     if request.param == "memory":
         yield MemoryAccounts()
         return
-    database = opened(tmp_path)
-    yield SqlAccounts(database)
-    database.close()
+    async with opened(tmp_path) as accounts:
+        yield accounts
 
 
 async def spend(store: AccountStore, code: str, at: float, sign_in_id: str = "s1") -> StoredSignIn | None:
@@ -124,12 +131,24 @@ async def test_a_value_is_kept_and_one_that_is_made_once_stays(store: AccountSto
 
 
 async def test_what_one_process_makes_another_spends(tmp_path: Path) -> None:
-    server, command = opened(tmp_path), opened(tmp_path)
-    at_server, at_command = SqlAccounts(server), SqlAccounts(command)
-    owner = await at_command.user("owner", 0)
-    await at_command.add_link("hash", owner.id, 0, 600)
-    found = await asyncio.gather(*(spend(at, "hash", 1, f"s{n}") for n in range(4) for at in (at_server, at_command)))
-    assert sum(one is not None for one in found) == 1
-    assert await at_server.user("owner", 1) == owner
-    server.close()
-    command.close()
+    async with opened(tmp_path) as server, opened(tmp_path) as command:
+        owner = await command.user("owner", 0)
+        await command.add_link("hash", owner.id, 0, 600)
+        found = await asyncio.gather(*(spend(at, "hash", 1, f"s{n}") for n in range(4) for at in (server, command)))
+        assert sum(one is not None for one in found) == 1
+        assert await server.user("owner", 1) == owner
+
+
+async def test_a_link_that_cannot_sign_in_is_not_spent(tmp_path: Path) -> None:
+    """Both are one transaction, also in a group with others."""
+    async with opened(tmp_path) as accounts:
+        owner = await accounts.user("owner", 0)
+        for code in ("one", "two"):
+            await accounts.add_link(code, owner.id, 0, 600)
+        assert await spend(accounts, "one", 1, "s1") is not None
+        found = await asyncio.gather(
+            spend(accounts, "two", 2, "s1"), accounts.remember("url", "x"), return_exceptions=True
+        )
+        assert isinstance(found[0], IntegrityError)
+        assert await accounts.recall("url") == "x"
+        assert await spend(accounts, "two", 3, "s2") is not None

@@ -5,14 +5,25 @@ from dataclasses import replace
 
 import pytest
 
-from keyside.core.changes import Change, Removed, Written
+from keyside.core.changes import Change, Removed
 from keyside.core.inputs import Offer, Start, Stop
-from keyside.core.run import State, step
+from keyside.core.run import State
 from keyside.core.transcript import transcribe
 from keyside.protocol.base import iso
 from keyside.services.ports import ChatLog, Conflict
-from keyside.testing import DONE, text_line
-from tests.contracts.logs import ASSIGNMENT, LINES, OTHER, OWNER, Writer, grown, new_writer, payloads
+from tests.contracts.logs import (
+    ASSIGNMENT,
+    LINES,
+    OTHER,
+    OWNER,
+    Writer,
+    added,
+    grown,
+    new_writer,
+    payloads,
+    stepped,
+)
+from tests.lines import DONE, text_line
 
 # --- numbering -------------------------------------------------------------------------------------
 
@@ -22,10 +33,10 @@ async def test_events_are_numbered_from_1_without_gaps_whatever_they_are(chat_lo
     assert await chat_log.heads([writer.chat.id]) == {writer.chat.id: 0}
     run = writer.run("r", "a")
     first = await writer.commit(writer.message("u", content="hi"), writer.message("a", "u"), run, writer.headed("a"))
-    offered, _ = step(run, Offer(ASSIGNMENT, "c"), 1)
-    started, _ = step(offered, Start(1), 1)
+    offered = stepped(run, Offer(ASSIGNMENT, "c"))
+    started = stepped(offered, Start(1))
     second = await writer.commit(offered, started)
-    third = await writer.commit(Written(started, 0, LINES[:2]))
+    third = await writer.commit(added(started, *LINES[:2]))
     fourth = await writer.commit(Removed(("a",)), writer.headed("u"))
     entries = [*first, *second, *third, *fourth]
     assert [entry.seq for entry in entries] == list(range(1, 10))
@@ -53,16 +64,16 @@ async def test_a_conflict_leaves_nothing_of_its_transaction(chat_log: ChatLog, w
     await elsewhere.commit(elsewhere.message("taken", content="x"))
     run = await writer.write(await writer.started(), *LINES[:2])
     before = await payloads(chat_log, writer.chat.id)
-    ended, _ = step(run, Stop(), 9)
+    ended = stepped(run, Stop())
     conflicts: dict[str, Change] = {
-        "stale version": replace(run, ask=replace(run.ask, model="other")),
+        "stale version": replace(run, request=replace(run.request, model="other")),
         "future version": replace(ended, version=ended.version + 1),
-        "lines known": Written(run, 1, LINES[1:3]),
-        "gap": Written(run, 3, LINES[3:4]),
+        "lines known": added(run, *LINES[1:3], at=1),
+        "gap": added(run, *LINES[3:4], at=3),
         "run id": writer.run("r1", "a-r1"),
         "message id": writer.message("taken", content="y"),
     }
-    fine: list[Change] = [writer.message("new", content="x"), Written(run, 2, LINES[2:3]), writer.run("r2", "new")]
+    fine: list[Change] = [writer.message("new", content="x"), added(run, *LINES[2:3]), writer.run("r2", "new")]
     for changes in ([*fine, conflicts[wrong]], [conflicts[wrong], *fine], [conflicts[wrong]]):
         if wrong == "gap" and changes[0] is not conflicts[wrong]:
             continue  # after these lines it would be none
@@ -71,7 +82,7 @@ async def test_a_conflict_leaves_nothing_of_its_transaction(chat_log: ChatLog, w
     assert await payloads(chat_log, writer.chat.id) == before
     assert await chat_log.message(OWNER, "new") is None
     assert await chat_log.run(OWNER, "r2") is None
-    assert await chat_log.run(OWNER, "r1") == replace(run, expected=0)
+    assert await chat_log.run(OWNER, "r1") == run
     assert await chat_log.lines(run) == LINES[:2]
     taken = await chat_log.message(OWNER, "taken")
     assert taken is not None
@@ -83,7 +94,7 @@ async def test_a_conflict_leaves_nothing_of_its_transaction(chat_log: ChatLog, w
 @pytest.mark.rule("R1")
 async def test_of_two_that_change_a_run_at_once_one_is_refused(chat_log: ChatLog, writer: Writer) -> None:
     run = await writer.ask()
-    offers = [step(run, Offer(ASSIGNMENT, channel), 1)[0] for channel in ("c1", "c2")]
+    offers = [stepped(run, Offer(ASSIGNMENT, channel)) for channel in ("c1", "c2")]
     found = await asyncio.gather(*(writer.commit(offer) for offer in offers), return_exceptions=True)
     assert sorted(type(result).__name__ for result in found) == ["Conflict", "tuple"]
     stored = await chat_log.run(OWNER, "r1")
@@ -94,19 +105,19 @@ async def test_of_two_that_change_a_run_at_once_one_is_refused(chat_log: ChatLog
 @pytest.mark.rule("E5")
 async def test_several_frames_of_one_run_may_be_one_transaction(chat_log: ChatLog, writer: Writer) -> None:
     run = await writer.started()
-    two = [Written(run, 0, LINES[:2]), Written(run, 2, LINES[2:4])]
+    two = [added(run, *LINES[:2]), added(run, *LINES[2:4], at=2)]
     await writer.commit(*two)
     assert await chat_log.lines(run) == LINES[:4]
     with pytest.raises(Conflict):
-        await writer.commit(Written(run, 4, LINES[:1]), Written(run, 4, LINES[:1]))
+        await writer.commit(added(run, *LINES[:1], at=4), added(run, *LINES[:1], at=4))
     assert await chat_log.lines(run) == LINES[:4]
 
 
 @pytest.mark.rule("D1")
 async def test_a_chat_that_is_gone_takes_no_change(chat_log: ChatLog, writer: Writer) -> None:
     run = await writer.started()
-    await chat_log.delete_chat(OWNER, writer.chat.id)
-    changes: list[Change] = [Written(run, 0, LINES[:1]), writer.message("m", content="x"), writer.headed(None)]
+    await writer.delete()
+    changes: list[Change] = [added(run, *LINES[:1]), writer.message("m", content="x"), writer.headed(None)]
     for change in changes:
         with pytest.raises(Conflict):
             await writer.commit(change)
@@ -120,7 +131,7 @@ async def test_a_change_that_fails_in_a_group_refuses_only_itself(chat_log: Chat
     runs = [await writer.started(f"r{n}") for n, writer in enumerate(writers)]
     first_lines = [2 if n == 3 else 0 for n in range(6)]
     found = await asyncio.gather(
-        *(w.commit(Written(run, at, LINES[:2])) for w, run, at in zip(writers, runs, first_lines, strict=True)),
+        *(w.commit(added(run, *LINES[:2], at=at)) for w, run, at in zip(writers, runs, first_lines, strict=True)),
         return_exceptions=True,
     )
     assert [isinstance(result, Conflict) for result in found] == [n == 3 for n in range(6)]
@@ -166,7 +177,7 @@ async def test_a_deleted_chat_is_gone_with_all_that_belongs_to_it(chat_log: Chat
     ended = await writer.end(await writer.write(await writer.started("r1"), *LINES))
     running = await writer.write(await writer.started("r2"), *LINES)
     id = writer.chat.id
-    await chat_log.delete_chat(OWNER, id)
+    await writer.delete()
     assert await chat_log.chat(OWNER, id) is None
     assert await chat_log.read(id, after=0) is None
     assert await chat_log.view(id, limit=10) is None
@@ -176,15 +187,16 @@ async def test_a_deleted_chat_is_gone_with_all_that_belongs_to_it(chat_log: Chat
         assert await chat_log.run(OWNER, run.id) is None
         assert await chat_log.message(OWNER, run.message_id) is None
         assert await chat_log.lines(run) == ()
-    assert await chat_log.unfinished() == ()
+    assert await chat_log.left_at_home() == ()
     assert await chat_log.lines(kept_run) == LINES
     assert [chat.id for chat in (await chat_log.chats(OWNER, limit=9)).chats] == [kept.chat.id]
-    await chat_log.delete_chat(OWNER, id)
+    with pytest.raises(Conflict):
+        await writer.delete()
 
 
 @pytest.mark.rule("R9")
 async def test_the_id_of_a_deleted_chat_is_never_used_again(chat_log: ChatLog, writer: Writer) -> None:
-    await chat_log.delete_chat(OWNER, writer.chat.id)
+    await writer.delete()
     assert (await chat_log.new_chat(OWNER, "", 0)).id > writer.chat.id
 
 
@@ -193,13 +205,13 @@ async def test_removed_messages_are_gone_with_their_runs_and_lines(chat_log: Cha
     await writer.commit(writer.message("u", content="hi"))
     old = await writer.end(await writer.write(await writer.started("old", message_id="a1", parent_id="u"), *LINES))
     run = await writer.write(await writer.started("new", message_id="a2", parent_id="u"), *LINES)
-    aborted, _ = step(run, Stop(), 50)
+    aborted = stepped(run, Stop())
     entries = await writer.commit(aborted, Removed(("a1", "a2")), writer.headed("u"))
     assert [message.id for message in await chat_log.messages(OWNER, writer.chat.id)] == ["u"]
     for gone in (old, run):
         assert await chat_log.run(OWNER, gone.id) is None
         assert await chat_log.lines(gone) == ()
-    assert await chat_log.unfinished() == ()
+    assert await chat_log.left_at_home() == ()
     view = await chat_log.view(writer.chat.id, limit=9)
     assert view is not None
     assert ([message.id for message in view.messages], view.runs, view.seq) == (["u"], (), entries[-1].seq)
@@ -216,7 +228,7 @@ async def test_a_removal_raises_the_floor_to_where_the_removed_lines_were(
     if not running:
         await writer.end(old)
     going_on = await writer.write(await writer.started("new", message_id="a2", parent_id="u"), *LINES[:2])
-    changes: list[Change] = [step(old, Stop(), 50)[0]] if running else []
+    changes: list[Change] = [stepped(old, Stop())] if running else []
     head = (await writer.commit(*changes, Removed(("a1",)), writer.headed("a2")))[-1].seq
     await writer.write(going_on, *LINES[2:])
     for after in range(floor):
@@ -245,7 +257,8 @@ async def test_what_one_user_removes_under_an_id_stays_with_another_who_has_the_
 async def test_another_user_sees_nothing_and_deletes_nothing(chat_log: ChatLog, writer: Writer) -> None:
     run = await writer.end(await writer.write(await writer.started(), *LINES))
     id = writer.chat.id
-    await chat_log.delete_chat(OTHER, id)
+    with pytest.raises(Conflict):
+        await Writer(chat_log, writer.chat, OTHER).delete()
     assert await chat_log.chat(OTHER, id) is None
     assert (await chat_log.chats(OTHER, limit=9)).chats == ()
     assert await chat_log.messages(OTHER, id) == ()

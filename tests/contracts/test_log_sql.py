@@ -8,11 +8,17 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from keyside.core.changes import Written
 from keyside.core.inputs import Stop
 from keyside.services.ports import Unavailable
-from keyside.testing import DONE
-from tests.contracts.logs import LINES, OWNER, SqlShelf, new_writer, payloads
+from tests.contracts.logs import LINES, OWNER, SqlShelf, added, new_writer, payloads
+from tests.lines import DONE
+
+
+def said_by_sqlite(code: int) -> OperationalError:
+    """An error as the driver raises it."""
+    error = sqlite3.OperationalError("cannot")
+    error.sqlite_errorcode = code
+    return OperationalError("", None, error)
 
 
 @pytest.mark.rule("D3")
@@ -42,7 +48,7 @@ async def test_whatever_arrives_while_a_transaction_runs_is_one_row_of_the_next(
         nonlocal transactions
         transactions += 1
 
-    await asyncio.gather(*(w.commit(Written(run, 0, LINES)) for w, run in zip(writers, runs, strict=True)))
+    await asyncio.gather(*(w.commit(added(run, *LINES)) for w, run in zip(writers, runs, strict=True)))
     assert transactions <= 2
     assert 1 <= sql.count("journal") <= 2
     for run in runs:
@@ -73,7 +79,7 @@ async def test_a_journal_whose_runs_have_all_ended_is_emptied_by_the_next_proces
     writer = await new_writer(sql.log)
     one = await writer.started("one")
     two = await writer.started("two")
-    await asyncio.gather(writer.commit(Written(one, 0, LINES)), writer.commit(Written(two, 0, LINES)))
+    await asyncio.gather(writer.commit(added(one, *LINES)), writer.commit(added(two, *LINES)))
     one, two = replace(one, expected=5), replace(two, expected=5)
     await writer.end(one)
     await sql.reopen()
@@ -92,7 +98,7 @@ async def test_a_deleted_chat_leaves_no_row(sql: SqlShelf) -> None:
     writer = await new_writer(sql.log)
     await writer.end(await writer.write(await writer.started("r1"), *LINES))
     await writer.write(await writer.started("r2"), *LINES)
-    await sql.log.delete_chat(OWNER, writer.chat.id)
+    await writer.delete()
     await sql.log.new_chat(OWNER, "", 0)
     left = {table: sql.count(table) for table in ("chat", "message", "run", "event", "lines", "journal")}
     assert left == {"chat": 1, "message": 0, "run": 0, "event": 0, "lines": 0, "journal": 0}
@@ -108,13 +114,13 @@ async def test_while_nothing_can_be_stored_nothing_changes_and_then_it_goes_on(s
     @event.listens_for(sql.database.engine, "before_cursor_execute")
     def refuse(_c: object, _cursor: object, statement: str, *_: object) -> None:
         if full and statement.split()[0] in ("INSERT", "UPDATE", "DELETE"):
-            raise OperationalError(statement, None, sqlite3.OperationalError("database or disk is full"))
+            raise said_by_sqlite(sqlite3.SQLITE_FULL)
 
     refused = await asyncio.gather(
-        writer.commit(Written(run, 2, LINES[2:])),
+        writer.commit(added(run, *LINES[2:])),
         writer.commit(writer.headed(None, title="new")),
         sql.log.new_chat(OWNER, "new", 0),
-        sql.log.delete_chat(OWNER, writer.chat.id),
+        writer.delete(),
         return_exceptions=True,
     )
     assert [type(result) for result in refused] == [Unavailable] * 4
@@ -122,7 +128,7 @@ async def test_while_nothing_can_be_stored_nothing_changes_and_then_it_goes_on(s
     assert await sql.log.heads([writer.chat.id]) == {writer.chat.id: len(before)}
     assert await sql.log.lines(run) == LINES[:2]
     full = False
-    assert [entry.seq for entry in await writer.commit(Written(run, 2, LINES[2:]))] == [len(before) + 1]
+    assert [entry.seq for entry in await writer.commit(added(run, *LINES[2:]))] == [len(before) + 1]
     assert await sql.log.lines(run) == LINES
     await sql.reopen()
     assert await sql.log.lines(run) == LINES
@@ -136,7 +142,7 @@ async def test_while_nothing_can_be_read_a_reader_is_told_so(sql: SqlShelf) -> N
     @event.listens_for(sql.database.engine, "before_cursor_execute")
     def refuse(_c: object, _cursor: object, statement: str, *_: object) -> None:
         if gone and statement.startswith("SELECT"):
-            raise OperationalError(statement, None, sqlite3.OperationalError("unable to open database file"))
+            raise said_by_sqlite(sqlite3.SQLITE_CANTOPEN)
 
     for reading in (
         sql.log.view(writer.chat.id, limit=1),
@@ -162,7 +168,7 @@ async def test_what_was_committed_is_there_for_another_connection_at_once(sql: S
 async def test_what_waits_is_stored_before_the_log_closes(sql: SqlShelf) -> None:
     writer = await new_writer(sql.log)
     run = await writer.started()
-    waiting = asyncio.ensure_future(writer.commit(Written(run, 0, LINES)))
+    waiting = asyncio.ensure_future(writer.commit(added(run, *LINES)))
     await asyncio.sleep(0)
     await sql.reopen()
     await waiting

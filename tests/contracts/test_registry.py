@@ -36,7 +36,7 @@ def registry(request: pytest.FixtureRequest) -> Registry:
     if request.param == "memory":
         return MemoryRegistry()
     shelf: SqlShelf = request.getfixturevalue("sql")
-    return SqlRegistry(shelf.database)
+    return SqlRegistry(shelf.database, shelf.writer)
 
 
 def in_order(known: tuple[KnownExecutor, ...]) -> list[KnownExecutor]:
@@ -82,6 +82,6 @@ async def test_an_executor_that_was_forgotten_may_come_again(registry: Registry)
 
 @pytest.mark.rule("R3")
 async def test_the_next_process_knows_the_same_executors(sql: SqlShelf) -> None:
-    await SqlRegistry(sql.database).save(DESK)
+    await SqlRegistry(sql.database, sql.writer).save(DESK)
     await sql.reopen()
-    assert await SqlRegistry(sql.database).load() == (DESK,)
+    assert await SqlRegistry(sql.database, sql.writer).load() == (DESK,)

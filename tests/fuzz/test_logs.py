@@ -1,21 +1,36 @@
 """Seeded schedules on two logs at once: the SQL log, reopened at any moment, must give the same results as memory."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from keyside.core.changes import Change, Changes, Entry, Removed, Written
-from keyside.core.inputs import Expire, Finish, Input, Lose, Offer, Return, Start, Stop
+from keyside.core.changes import Change, Changes, Entry, LinesAdded, Removed
+from keyside.core.frames import FrameLines
+from keyside.core.inputs import Disconnect, Expire, Finish, Follow, Input, Offer, Resume, Start, Stop, Unfollow
+from keyside.core.limits import Deadline
 from keyside.core.message import closed
-from keyside.core.run import BOUND, ENDED, Run, State, step
+from keyside.core.run import BOUND, ENDED, Run, RunRequest, State
+from keyside.core.step import step
 from keyside.core.transcript import transcribe
 from keyside.core.tree import below
 from keyside.services.ports import ChatLog, Conflict
-from keyside.testing import text_line
-from tests.contracts.logs import ASSIGNMENT, OWNER, MemoryShelf, SqlShelf, Writer, grown, make_template
+from tests.contracts.logs import (
+    ASSIGNMENT,
+    LATE,
+    LIMITS,
+    OWNER,
+    MemoryShelf,
+    SqlShelf,
+    Writer,
+    grown,
+    make_template,
+    stepped,
+)
+from tests.lines import text_line
 
 SEEDS = range(5)
 KEPT: list[int] = []
@@ -63,7 +78,15 @@ class Twins:
         messages = await self.memory.log.messages(OWNER, writer.chat.id)
         parent = self.dice.choice([None, *(message.id for message in messages)])
         message = writer.message(f"a-{id}", parent, status="streaming", run_id=id)
-        run = self.runs[id] = writer.run(id, message.id)
+        grace = self.dice.choice([None, 5.0])
+        until = self.time + self.dice.randrange(200)
+        run = self.runs[id] = writer.run(
+            id,
+            message.id,
+            request=RunRequest(model="test/m", caller_grace=grace),
+            waits_until=until,
+            deadline=Deadline(until, "no_executor"),
+        )
         await self.commit((writer, [message, run, writer.headed(message.id)]))
 
     async def write(self) -> None:
@@ -75,19 +98,26 @@ class Twins:
                 wrong = self.dice.random() < 0.1
                 after = grown(run, lines)
                 index = run.expected + (self.dice.choice([-1, 1]) if wrong else 0)
-                group.append((self.writer_of(run), [Written(after, index, lines)]))
+                stale = self.dice.random() < 0.05
+                told = replace(run, version=run.version - 1) if stale else run
+                frame = FrameLines(run.attempt, index, lines)
+                group.append((self.writer_of(run), [LinesAdded(told, frame)]))
+                wrong = wrong or stale
                 if not wrong:
                     self.runs[run.id] = after
         await self.commit(*group)
 
     async def change(self) -> None:
-        """Takes a run to one of the states that it can reach."""
-        alive = [run for run in self.living(set(State)) if is_open(run)]
+        """A run goes where it can go from here."""
+        alive = [run for run in self.living(set(State)) if not run.final]
         if not alive:
             return
         run = self.dice.choice(alive)
         possible = likely(run)
-        after, _ = step(run, self.dice.choice(possible), self.time)
+        input = self.dice.choice(possible)
+        after, _ = step(run, input, LATE if isinstance(input, Expire) else self.time, LIMITS)
+        if after is run:
+            return
         self.comebacks += run.state is State.INTERRUPTED and after.state is State.STREAMING
         changes: list[Change] = [after]
         if after.state in ENDED and run.state not in ENDED:
@@ -109,7 +139,7 @@ class Twins:
             return
         gone = below([(m.id, m.parent_id) for m in messages], self.dice.choice(messages).id)
         over = [run for run in self.runs.values() if run.message_id in gone]
-        stopped = [step(run, Stop(), self.time)[0] for run in over if is_open(run)]
+        stopped = [stepped(run, Stop(), self.time) for run in over if not run.final]
         for run in over:
             del self.runs[run.id]
             self.runs[f"removed {run.id}"] = run
@@ -118,8 +148,8 @@ class Twins:
     async def delete(self) -> None:
         if len(self.writers) > 2:
             writer = self.writers.pop(self.dice.randrange(len(self.writers)))
+            await self.commit((writer, [writer.headed(None)]), deletes=True)
             for log in self.logs:
-                await log.delete_chat(OWNER, writer.chat.id)
                 assert await log.read(writer.chat.id, after=0) is None
             for run in [run for run in self.runs.values() if run.chat_id == writer.chat.id]:
                 self.runs.pop(run.id, None)
@@ -136,6 +166,14 @@ class Twins:
     async def reopen(self) -> None:
         await self.sql.reopen()
 
+    async def shift(self) -> None:
+        for log in self.logs:
+            await log.shift_deadlines(7)
+        for run in self.living({State.QUEUED, State.INTERRUPTED}):
+            stored = await self.memory.log.run(OWNER, run.id)
+            assert stored is not None
+            self.runs[run.id] = stored
+
     # --- on both
 
     def living(self, states: Any) -> list[Run]:
@@ -144,9 +182,9 @@ class Twins:
     def writer_of(self, run: Run) -> Writer:
         return next(writer for writer in self.writers if writer.chat.id == run.chat_id)
 
-    async def commit(self, *group: tuple[Writer, list[Change]]) -> None:
+    async def commit(self, *group: tuple[Writer, list[Change]], deletes: bool = False) -> None:
         self.time += 1
-        transactions = [Changes(OWNER, writer.chat.id, self.time, tuple(changes)) for writer, changes in group]
+        transactions = [Changes(OWNER, writer.chat.id, self.time, tuple(some), deletes) for writer, some in group]
         first, second = [
             await asyncio.gather(*(log.commit(one) for one in transactions), return_exceptions=True)
             for log in self.logs
@@ -158,17 +196,33 @@ class Twins:
         ids = [writer.chat.id for writer in self.writers]
         assert await sql.heads(ids) == await memory.heads(ids)
         assert await sql.chats(OWNER, limit=9) == await memory.chats(OWNER, limit=9)
-        assert await sql.unfinished() == await memory.unfinished()
+        assert await sql.left_at_home() == await memory.left_at_home()
+        assert await sql.runs_of(ASSIGNMENT.key) == await memory.runs_of(ASSIGNMENT.key)
+        for user_id in (OWNER, None):
+            queued = [await log.queued(user_id, limit=100) for log in self.logs]
+            assert [run for _, run in queued[0]] == [run for _, run in queued[1]]
+        assert await sql.due(self.time, limit=9) == await memory.due(self.time, limit=9)
+        assert await sql.next_deadline() == await memory.next_deadline()
         id = self.dice.choice(ids)
+        assert await sql.runs_in(id) == await memory.runs_in(id)
+        assert await sql.changed_at(id) == await memory.changed_at(id)
+        assert await sql.floor(id) == await memory.floor(id)
         after = self.dice.randrange((await memory.heads([id]))[id] + 2)
         assert await self.events(sql, id, after) == await self.events(memory, id, after)
         assert await sql.messages(OWNER, id) == await memory.messages(OWNER, id)
         limit = self.dice.randrange(1, 9)
-        views = [await log.view(id, limit=limit) for log in self.logs]
-        assert [shown(view) for view in views[1:]] == [shown(views[0])]
+        assert await sql.view(id, limit=limit) == await memory.view(id, limit=limit)
+        links = await sql.links(OWNER, id)
+        assert links == await memory.links(OWNER, id)
+        if links:
+            leaf = self.dice.choice(links)[0]
+            assert await sql.branch(OWNER, id, leaf) == await memory.branch(OWNER, id, leaf)
         if self.runs:
             run = self.dice.choice(list(self.runs.values()))
             assert await sql.lines(run) == await memory.lines(run)
+            assert await sql.run(OWNER, run.id) == await memory.run(OWNER, run.id)
+            if run.channel:
+                assert await sql.run_on(run.channel) == await memory.run_on(run.channel)
 
     async def events(self, log: ChatLog, chat_id: int, after: int) -> Any:
         entries = await log.read(chat_id, after=after)
@@ -176,11 +230,11 @@ class Twins:
 
 
 def likely(run: Run) -> list[Input]:
-    """The inputs to choose from for a run. Losing its executor and its return are the most likely ones."""
-    offer, claim, back = Offer(ASSIGNMENT, f"c{run.attempt}"), Start(run.attempt), Return(run.attempt)
-    away, late = Lose(), Expire("executor_lost")
+    """What can happen to a run; going away and coming back most of all."""
+    offer, claim, back = Offer(ASSIGNMENT, f"c-{run.id}"), Start(run.attempt), Resume(run.attempt)
+    away, late = Disconnect(run.attempt), Expire()
     table: dict[State, list[Input]] = {
-        State.QUEUED: [offer],
+        State.QUEUED: [offer, offer, Follow("c"), Unfollow("c")],
         State.OFFERED: [claim, claim, claim, away],
         State.STREAMING: [away, away, away, away, Finish("stop"), Stop()],
         State.SUSPENDED: [late, late, late, back, Finish("stop")],
@@ -189,22 +243,12 @@ def likely(run: Run) -> list[Input]:
     return table.get(run.state, [])
 
 
-def is_open(run: Run) -> bool:
-    return run.state not in ENDED or (run.state is State.INTERRUPTED and run.closed_by is None)
-
-
 def outcome(result: Any) -> Any:
     """The numbers and payloads of a commit, or the refusal."""
     if isinstance(result, tuple):
         return [entry.payload for entry in result if isinstance(entry, Entry)]
     assert isinstance(result, Conflict), result
     return "conflict"
-
-
-def shown(view: Any) -> Any:
-    """A snapshot. Of running runs only their rows are told: how far they are stands in the text."""
-    runs = {(run.id, run.state, run.version) for run in view.runs}
-    return view.chat, view.messages, runs, view.siblings, view.earlier, view.seq
 
 
 ACTIONS = [
@@ -216,8 +260,9 @@ ACTIONS = [
     Twins.delete,
     Twins.conflict,
     Twins.reopen,
+    Twins.shift,
 ]
-WEIGHTS = [1, 10, 30, 60, 2, 1, 4, 8]
+WEIGHTS = [1, 10, 30, 60, 2, 1, 4, 8, 3]
 
 
 @pytest.mark.rule("D1", "D3", "R4", "R8", "R9", "V2", "V3")

@@ -11,7 +11,8 @@ from sqlmodel import SQLModel
 
 from keyside import schema
 from keyside.adapters.sql.database import HEAD, MIGRATIONS, Database
-from keyside.core.run import ENDED, TRANSITIONS
+from keyside.core.run import ENDED
+from keyside.core.step import TRANSITIONS
 
 
 def test_generated_files_are_current() -> None:

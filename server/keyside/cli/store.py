@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from keyside.adapters.clock import RandomIds, SystemClock
 from keyside.adapters.sql.accounts import SqlAccounts
 from keyside.adapters.sql.database import Database, database_of
+from keyside.adapters.sql.writer import SqlWriter
 from keyside.cli.problems import Problem
 from keyside.services.accounts import Accounts
 from keyside.services.notices import Notices
@@ -31,8 +32,10 @@ def open_accounts(settings: Settings) -> Iterator[Accounts]:
     """The accounts of the data directory. The database is created or upgraded first if necessary."""
     os.umask(0o077)
     database = database_of(settings.make_data_dir(), sync=settings.sync)
+    writer = SqlWriter(database)
     try:
         database.migrate()
-        yield Accounts(SqlAccounts(database), SystemClock(), RandomIds(), Notices())
+        yield Accounts(SqlAccounts(database, writer), SystemClock(), RandomIds(), Notices())
     finally:
+        writer.stop()
         database.close()

@@ -1,13 +1,13 @@
 """The chat log in memory: the same contract as in SQL, for tests and for a server that keeps nothing."""
 
-import asyncio
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from keyside.adapters.memory.proposal import Proposal
 from keyside.core.changes import Change, Changes, Entry, LinesAdded, Removed
 from keyside.core.deadline import shifted
-from keyside.core.frames import end_mark_of
-from keyside.core.reading import read
+from keyside.core.frames import EndMark
 from keyside.core.run import AT_HOME, BOUND, ENDED, Run, RunKey, State
 from keyside.core.tree import Link, branch, siblings
 from keyside.protocol.base import iso
@@ -26,15 +26,31 @@ class _Chat:
     messages: dict[str, Message] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
 
+    @property
+    def links(self) -> tuple[Link, ...]:
+        return tuple((message.id, message.parent_id) for message in self.messages.values())
+
+
+@dataclass
+class _Lines:
+    lines: list[str] = field(default_factory=list)
+    end_mark: EndMark | None = None
+
 
 class MemoryChatLog:
-    """`ChatLog` on dictionaries. A commit is done when it returns; nothing is ever unavailable."""
+    """`ChatLog` on dictionaries. What is submitted is stored at once; nothing is ever unavailable."""
 
     def __init__(self) -> None:
         self._chats: dict[int, _Chat] = {}
         self._runs: dict[RunKey, Run] = {}
-        self._lines: dict[RunKey, list[str]] = {}
+        self._positions: dict[RunKey, int] = {}
+        self._lines: dict[RunKey, _Lines] = {}
+        self._places: dict[tuple[int, str], int] = {}
+        """The chat of each message."""
         self._last_chat_id = 0
+        self._counter = itertools.count(1)
+
+    # --- writing ---------------------------------------------------------------------------------
 
     async def new_chat(self, user_id: int, title: str, at: float, *, hidden: bool = False) -> Chat:
         """See `ChatLog`."""
@@ -46,98 +62,97 @@ class MemoryChatLog:
         return chat
 
     def submit(self, changes: Sequence[Changes], stored: Stored) -> None:
-        """See `ChatLog`."""
+        """See `ChatLog`. It calls `stored` before it returns."""
         try:
-            for one in changes:
-                self._check(one)
-        except Conflict as error:
-            stored(error)
-            return
-        stored(tuple(entry for one in changes for entry in self._take(one)))
+            entries = self._store(changes)
+        except Conflict as conflict:
+            stored(conflict)
+        else:
+            stored(entries)
 
     async def commit(self, *changes: Changes) -> tuple[Entry, ...]:
         """See `ChatLog`."""
-        done: asyncio.Future[tuple[Entry, ...]] = asyncio.get_running_loop().create_future()
+        return self._store(changes)
 
-        def stored(result: tuple[Entry, ...] | Exception) -> None:
-            done.set_exception(result) if isinstance(result, Exception) else done.set_result(result)
-
-        self.submit(changes, stored)
-        return await done
-
-    def _take(self, changes: Changes) -> tuple[Entry, ...]:
-        kept = self._chats[changes.chat_id]
-        head = len(kept.entries)
-        entries = tuple(
-            Entry(changes.chat_id, head + offset, changes.at, change)
-            for offset, change in enumerate(changes.changes, 1)
+    def _store(self, transaction: Sequence[Changes]) -> tuple[Entry, ...]:
+        proposal = Proposal(
+            owner_of=lambda id: self._chats[id].user_id if id in self._chats else None,
+            run_of=self._runs.get,
+            expected_of=lambda key: len(self._lines[key].lines) if key in self._lines else 0,
+            place_of=self._places.get,
         )
+        for changes in transaction:
+            proposal.check(changes)
+        entries: list[Entry] = []
+        for changes in transaction:
+            entries += self._apply(changes)
+        return tuple(entries)
+
+    def _apply(self, changes: Changes) -> list[Entry]:
+        kept = self._chats[changes.chat_id]
+        first = len(kept.entries) + 1
+        entries = [Entry(changes.chat_id, seq, changes.at, change) for seq, change in enumerate(changes.changes, first)]
         for entry in entries:
-            self._apply(kept, entry.change)
+            self._take(kept, entry.change)
         kept.entries.extend(entries)
-        if any(not isinstance(change, LinesAdded) for change in changes.changes):
-            kept.changed_at = len(kept.entries) - next(
-                i for i, c in enumerate(reversed(changes.changes)) if not isinstance(c, LinesAdded)
-            )
+        others = [entry.seq for entry in entries if not isinstance(entry.change, LinesAdded)]
+        if others:
+            kept.changed_at = others[-1]
             kept.updated_at = changes.at
             kept.chat = kept.chat.model_copy(update={"updated_at": iso(changes.at)})
         if changes.deletes_chat:
-            del self._chats[changes.chat_id]
-            self._drop([run for run in self._runs.values() if run.chat_id == changes.chat_id])
+            self._forget(changes.chat_id)
         return entries
 
-    def _check(self, changes: Changes) -> None:
-        """Refuses before anything is changed."""
-        kept = self._chats.get(changes.chat_id)
-        if kept is None:
-            raise Conflict(f"chat {changes.chat_id} is gone")
-        expected: dict[RunKey, int] = {}
-        versions: dict[RunKey, int] = {}
-        for change in changes.changes:
-            if isinstance(change, LinesAdded):
-                key = change.run.key
-                known = self._runs.get(key)
-                if known is None or known.version != change.run.version:
-                    raise Conflict(f"run {change.run.id} has changed")
-                if change.frame.index != expected.get(key, len(self._lines.get(key, ()))):
-                    raise Conflict("these lines are not the run's next")
-                expected[key] = change.frame.index + len(change.frame.lines)
-            elif isinstance(change, Run):
-                key = (change.user_id, change.id)
-                stored = versions.get(key, self._runs[key].version if key in self._runs else -1)
-                if change.version != stored + 1:
-                    raise Conflict(f"run {change.id} is at version {stored}")
-                versions[key] = change.version
-            elif isinstance(change, Message):
-                self._check_message(changes, change)
-
-    def _check_message(self, changes: Changes, message: Message) -> None:
-        for id, kept in self._chats.items():
-            if id != changes.chat_id and kept.user_id == changes.user_id and message.id in kept.messages:
-                raise Conflict(f"message {message.id} is in another chat")
-
-    def _apply(self, kept: _Chat, change: Change) -> None:
+    def _take(self, kept: _Chat, change: Change) -> None:
         match change:
-            case LinesAdded():
-                self._lines.setdefault((change.run.user_id, change.run.id), []).extend(change.frame.lines)
+            case LinesAdded(run, frame):
+                written = self._lines.setdefault(run.key, _Lines())
+                written.lines.extend(frame.lines)
+                mark = frame.end_mark
+                written.end_mark = written.end_mark.then(mark) if written.end_mark else mark
             case Message():
                 kept.messages[change.id] = change
+                self._places[kept.user_id, change.id] = kept.chat.id
             case Removed(message_ids):
-                for id in message_ids:
-                    kept.messages.pop(id, None)
-                lost = (e.seq for e in kept.entries if _is_of(e.change, message_ids))
-                kept.floor = max([kept.floor, *lost])
-                mine = (run for run in self._runs.values() if run.user_id == kept.user_id)
-                self._drop([run for run in mine if run.message_id in message_ids])
+                self._remove(kept, message_ids)
             case Run():
-                self._runs[change.user_id, change.id] = change
+                self._runs[change.key] = change
+                if change.key not in self._positions:
+                    self._positions[change.key] = next(self._counter)
             case Chat():
                 kept.chat = change
 
+    def _remove(self, kept: _Chat, message_ids: Sequence[str]) -> None:
+        for id in message_ids:
+            kept.messages.pop(id, None)
+            self._places.pop((kept.user_id, id), None)
+        lines = ((entry.seq, entry.change) for entry in kept.entries if isinstance(entry.change, LinesAdded))
+        kept.floor = max([kept.floor, *(seq for seq, added in lines if added.run.message_id in message_ids)])
+        mine = (run for run in self._runs.values() if run.user_id == kept.user_id)
+        self._drop([run for run in mine if run.message_id in message_ids])
+
+    def _forget(self, chat_id: int) -> None:
+        kept = self._chats.pop(chat_id)
+        for id in kept.messages:
+            self._places.pop((kept.user_id, id), None)
+        self._drop([run for run in self._runs.values() if run.chat_id == chat_id])
+
     def _drop(self, runs: Sequence[Run]) -> None:
         for run in runs:
-            self._runs.pop((run.user_id, run.id), None)
-            self._lines.pop((run.user_id, run.id), None)
+            for kept in (self._runs, self._positions, self._lines):
+                kept.pop(run.key, None)
+
+    async def shift_deadlines(self, seconds: float) -> None:
+        """See `ChatLog`."""
+        for run in list(self._runs.values()):
+            if run.state is State.QUEUED or run.can_return:
+                self._runs[run.key] = shifted(run, seconds)
+
+    async def probe(self, at: float) -> None:
+        """See `ChatLog`."""
+
+    # --- events ----------------------------------------------------------------------------------
 
     async def read(self, chat_id: int, *, after: int) -> tuple[Entry, ...] | None:
         """See `ChatLog`."""
@@ -151,112 +166,53 @@ class MemoryChatLog:
             case Message():
                 return kept.messages.get(change.id) or Removed((change.id,))
             case Run():
-                return self._runs.get((change.user_id, change.id)) or Removed(())
+                return self._runs.get(change.key) or Removed(())
             case Chat():
                 return self._shown(kept)
             case _:
                 return change
+
+    async def changed_at(self, chat_id: int) -> int:
+        """See `ChatLog`."""
+        return self._chats[chat_id].changed_at if chat_id in self._chats else 0
+
+    async def heads(self, chat_ids: Sequence[int]) -> dict[int, int]:
+        """See `ChatLog`."""
+        return {id: len(self._chats[id].entries) for id in chat_ids if id in self._chats}
+
+    async def floor(self, chat_id: int) -> int:
+        """See `ChatLog`."""
+        return self._chats[chat_id].floor if chat_id in self._chats else 0
+
+    # --- chats and messages ----------------------------------------------------------------------
 
     async def view(self, chat_id: int, *, limit: int) -> View | None:
         """See `ChatLog`."""
         kept = self._chats.get(chat_id)
         if kept is None:
             return None
-        links = [(message.id, message.parent_id) for message in kept.messages.values()]
-        path = branch(links, kept.chat.head_id)
-        runs = [run for run in self._open_runs() if run.chat_id == chat_id]
-        messages = tuple(kept.messages[id] for id in path[-limit:])
-        return View(
-            self._shown(kept),
-            messages,
-            tuple(runs),
-            siblings(links, path[-limit:]),
-            len(path) > limit,
-            kept.changed_at,
-        )
-
-    async def changed_at(self, chat_id: int) -> int:
-        """See `ChatLog`."""
-        return self._chats[chat_id].changed_at if chat_id in self._chats else 0
-
-    async def is_hidden(self, chat_id: int) -> bool:
-        """See `ChatLog`."""
-        return chat_id in self._chats and self._chats[chat_id].hidden
-
-    async def links(self, user_id: int, chat_id: int) -> tuple[Link, ...]:
-        """See `ChatLog`."""
-        return tuple((message.id, message.parent_id) for message in await self.messages(user_id, chat_id))
-
-    async def branch(self, user_id: int, chat_id: int, leaf_id: str) -> tuple[Message, ...]:
-        """See `ChatLog`."""
-        found = {message.id: message for message in await self.messages(user_id, chat_id)}
-        return tuple(found[id] for id in branch([(m.id, m.parent_id) for m in found.values()], leaf_id))
-
-    async def run_on(self, channel: str) -> Run | None:
-        """See `ChatLog`."""
-        return next((self._counted(run) for run in self._runs.values() if run.channel == channel), None)
-
-    async def runs_in(self, chat_id: int, message_ids: Collection[str] | None = None) -> tuple[Run, ...]:
-        """See `ChatLog`."""
-        mine = (run for run in self._open_runs() if run.chat_id == chat_id)
-        return tuple(self._counted(run) for run in mine if message_ids is None or run.message_id in message_ids)
-
-    async def runs_of(self, executor: str) -> tuple[Run, ...]:
-        """See `ChatLog`."""
-        return tuple(self._counted(r) for r in self._open_runs() if r.assignment and r.assignment.key == executor)
-
-    async def queued(self, user_id: int | None, *, after: int = 0, limit: int = 100) -> tuple[tuple[int, Run], ...]:
-        """See `ChatLog`."""
-        numbered = enumerate(self._runs.values(), 1)
-        mine = [(n, r) for n, r in numbered if r.state is State.QUEUED and user_id in (None, r.user_id) and n > after]
-        return tuple(mine[:limit])
-
-    async def due(self, now: float, *, limit: int = 100) -> tuple[Run, ...]:
-        """See `ChatLog`."""
-        over = [run for run in self._elsewhere() if run.deadline is not None and run.deadline.at <= now]
-        return tuple(sorted(over, key=lambda run: run.deadline.at if run.deadline else 0)[:limit])
-
-    async def next_deadline(self) -> float | None:
-        """See `ChatLog`."""
-        return min((run.deadline.at for run in self._elsewhere() if run.deadline is not None), default=None)
-
-    async def shift_deadlines(self, seconds: float) -> None:
-        """See `ChatLog`."""
-        for run in list(self._elsewhere()):
-            self._runs[run.key] = shifted(run, seconds)
-
-    async def left_at_home(self) -> tuple[Run, ...]:
-        """See `ChatLog`."""
-        found = (
-            run for run in self._runs.values() if run.state in AT_HOME or (run.state is State.QUEUED and run.callers)
-        )
-        return tuple(map(self._counted, found))
-
-    def _elsewhere(self) -> list[Run]:
-        return [run for run in self._open_runs() if run.state not in AT_HOME]
-
-    def _counted(self, run: Run) -> Run:
-        """How far a run got stands in its lines: they don't touch its row."""
-        if run.state not in BOUND:
-            return run
-        lines = self._lines.get(run.key, [])
-        return replace(run, expected=len(lines), end_mark=end_mark_of(map(read, lines)))
+        path = branch(kept.links, kept.chat.head_id)
+        shown = path[-limit:]
+        messages = tuple(kept.messages[id] for id in shown)
+        runs = await self.runs_in(chat_id)
+        return View(self._shown(kept), messages, runs, siblings(kept.links, shown), len(path) > limit, kept.changed_at)
 
     def _shown(self, kept: _Chat) -> Chat:
         runs = (run for run in self._runs.values() if run.chat_id == kept.chat.id)
         return kept.chat.model_copy(update={"running": any(run.state not in ENDED for run in runs)})
 
-    def _open_runs(self) -> list[Run]:
-        return [
-            run
-            for run in self._runs.values()
-            if run.state not in ENDED or (run.state is State.INTERRUPTED and run.closed_by is None)
-        ]
+    def _of(self, user_id: int, chat_id: int) -> _Chat | None:
+        kept = self._chats.get(chat_id)
+        return kept if kept and kept.user_id == user_id else None
 
     async def chat(self, user_id: int, chat_id: int) -> Chat | None:
         """See `ChatLog`."""
-        kept = self._chats.get(chat_id)
-        return self._shown(kept) if kept and kept.user_id == user_id else None
+        kept = self._of(user_id, chat_id)
+        return self._shown(kept) if kept else None
+
+    async def is_hidden(self, chat_id: int) -> bool:
+        """See `ChatLog`."""
+        return chat_id in self._chats and self._chats[chat_id].hidden
 
     async def chats(self, user_id: int, *, limit: int, cursor: str | None = None) -> Page:
         """See `ChatLog`."""
@@ -270,40 +226,87 @@ class MemoryChatLog:
         more = f"{page[-1].updated_at!r}:{page[-1].chat.id}" if len(shown) > limit else None
         return Page(tuple(self._shown(kept) for kept in page), more)
 
+    async def hidden_before(self, at: float) -> tuple[tuple[int, int], ...]:
+        """See `ChatLog`."""
+        return tuple((c.user_id, id) for id, c in self._chats.items() if c.hidden and c.updated_at < at)
+
     async def messages(self, user_id: int, chat_id: int) -> tuple[Message, ...]:
         """See `ChatLog`."""
-        kept = self._chats.get(chat_id)
-        return tuple(kept.messages.values()) if kept and kept.user_id == user_id else ()
+        kept = self._of(user_id, chat_id)
+        return tuple(kept.messages.values()) if kept else ()
+
+    async def branch(self, user_id: int, chat_id: int, leaf_id: str) -> tuple[Message, ...]:
+        """See `ChatLog`."""
+        kept = self._of(user_id, chat_id)
+        return tuple(kept.messages[id] for id in branch(kept.links, leaf_id)) if kept else ()
+
+    async def links(self, user_id: int, chat_id: int) -> tuple[Link, ...]:
+        """See `ChatLog`."""
+        kept = self._of(user_id, chat_id)
+        return kept.links if kept else ()
 
     async def message(self, user_id: int, message_id: str) -> Message | None:
         """See `ChatLog`."""
-        found = (kept.messages.get(message_id) for kept in self._chats.values() if kept.user_id == user_id)
-        return next((message for message in found if message), None)
+        place = self._places.get((user_id, message_id))
+        return None if place is None else self._chats[place].messages.get(message_id)
+
+    # --- runs ------------------------------------------------------------------------------------
+
+    def _all(self, wanted: Callable[[Run], bool]) -> Iterator[Run]:
+        """Runs with their lines counted, oldest first."""
+        return (self._counted(run) for run in self._runs.values() if wanted(run))
+
+    def _counted(self, run: Run) -> Run:
+        written = self._lines.get(run.key)
+        if written is None or run.state not in BOUND:
+            return run
+        return replace(run, expected=len(written.lines), end_mark=written.end_mark)
 
     async def run(self, user_id: int, run_id: str) -> Run | None:
         """See `ChatLog`."""
         run = self._runs.get((user_id, run_id))
         return self._counted(run) if run else None
 
+    async def run_on(self, channel: str) -> Run | None:
+        """See `ChatLog`."""
+        return next(self._all(lambda run: run.channel == channel), None)
+
+    async def runs_in(self, chat_id: int, message_ids: Collection[str] | None = None) -> tuple[Run, ...]:
+        """See `ChatLog`."""
+        return tuple(
+            run
+            for run in self._all(lambda run: run.chat_id == chat_id and not run.final)
+            if message_ids is None or run.message_id in message_ids
+        )
+
+    async def runs_of(self, executor: str) -> tuple[Run, ...]:
+        """See `ChatLog`."""
+        return tuple(
+            self._all(lambda run: not run.final and run.assignment is not None and run.assignment.key == executor)
+        )
+
+    async def queued(self, user_id: int | None, *, after: int = 0, limit: int = 100) -> tuple[tuple[int, Run], ...]:
+        """See `ChatLog`."""
+        mine = self._all(lambda run: run.state is State.QUEUED and user_id in (None, run.user_id))
+        behind = ((self._positions[run.key], run) for run in mine if self._positions[run.key] > after)
+        return tuple(itertools.islice(behind, limit))
+
+    async def due(self, now: float, *, limit: int = 100) -> tuple[Run, ...]:
+        """See `ChatLog`."""
+        return tuple(run for at, run in self._deadlines() if at <= now)[:limit]
+
+    async def next_deadline(self) -> float | None:
+        """See `ChatLog`."""
+        return next((at for at, _ in self._deadlines() if at < float("inf")), None)
+
+    def _deadlines(self) -> list[tuple[float, Run]]:
+        waiting = self._all(lambda run: run.state is State.QUEUED or run.can_return)
+        return sorted(((run.deadline.at, run) for run in waiting if run.deadline), key=lambda found: found[0])
+
+    async def left_at_home(self) -> tuple[Run, ...]:
+        """See `ChatLog`."""
+        return tuple(self._all(lambda run: run.state in AT_HOME or (run.state is State.QUEUED and bool(run.callers))))
+
     async def lines(self, run: Run) -> tuple[str, ...]:
         """See `ChatLog`."""
-        return tuple(self._lines.get((run.user_id, run.id), ()))
-
-    async def probe(self, at: float) -> None:
-        """See `ChatLog`."""
-
-    async def hidden_before(self, at: float) -> tuple[tuple[int, int], ...]:
-        """See `ChatLog`."""
-        return tuple((c.user_id, id) for id, c in self._chats.items() if c.hidden and c.updated_at < at)
-
-    async def heads(self, chat_ids: Sequence[int]) -> dict[int, int]:
-        """See `ChatLog`."""
-        return {id: len(self._chats[id].entries) for id in chat_ids if id in self._chats}
-
-    async def floor(self, chat_id: int) -> int:
-        """See `ChatLog`."""
-        return self._chats[chat_id].floor if chat_id in self._chats else 0
-
-
-def _is_of(change: Change, message_ids: Sequence[str]) -> bool:
-    return isinstance(change, LinesAdded) and change.run.message_id in message_ids
+        return tuple(self._lines[run.key].lines) if run.key in self._lines else ()

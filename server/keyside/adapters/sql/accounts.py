@@ -1,25 +1,27 @@
-"""The account store in SQL. Transactions that write take the write lock first, so they never act on old data."""
+"""The account store in SQL: what changes goes through the one writer, each piece all or nothing."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import delete, update
+from sqlalchemy import Connection, delete, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
 from keyside.adapters.sql.database import Database
 from keyside.adapters.sql.tables import LinkRow, MetaRow, SignInRow, TokenRow, UserRow
+from keyside.adapters.sql.writer import SqlWriter
 from keyside.services.account_store import StoredSignIn, StoredToken, User
 
 T = TypeVar("T")
 
 
 class SqlAccounts:
-    """`AccountStore` on short sessions, each in a thread. Other processes may write to the database too."""
+    """`AccountStore` on short sessions; other processes may write beside it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, writer: SqlWriter) -> None:
         self._database = database
+        self._writer = writer
 
     async def _do(self, work: Callable[[Session], T]) -> T:
         def in_thread() -> T:
@@ -29,14 +31,14 @@ class SqlAccounts:
         return await asyncio.to_thread(in_thread)
 
     async def _change(self, work: Callable[[Session], T]) -> T:
-        def in_thread() -> T:
-            with self._database.write() as connection, Session(connection) as session:
+        def on(connection: Connection) -> T:
+            with Session(connection) as session:
                 result = work(session)
                 session.flush()
                 session.expunge_all()
                 return result
 
-        return await asyncio.to_thread(in_thread)
+        return await self._writer.write(on)
 
     async def user(self, name: str, at: float) -> User:
         """See the port."""

@@ -17,12 +17,26 @@ from sqlmodel import Session
 from keyside.services.ports import Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0001"
-"""The newest migration."""
+HEAD = "0002"
+"""The newest of them."""
 PAGE_BYTES = 2048
 """The page size of a new database: half of SQLite's default, because most commits write only a few lines of text."""
 BUSY_SECONDS = 2
 """How long a write waits for another process. After that, `Unavailable` is raised (D4)."""
+
+
+_AWAY = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+"""What SQLite says where the disk, the file or another process is in the way; anything else is a bug."""
 
 
 class DataDirectoryTaken(Exception):
@@ -32,8 +46,8 @@ class DataDirectoryTaken(Exception):
 class Database:
     """A SQLite database in WAL mode.
 
-    `sync` is SQLite's `synchronous`: with `full`, commits survive a power loss; with `normal`, only the death of the
-    process (D2). If the disk or the file fails, `read` and `write` raise `Unavailable` (D4).
+    `sync` is SQLite's `synchronous`: `full` covers power loss, `normal` only the death of the process (D2).
+    Where the disk or the file fails, `read`, `write` and `write_on` raise `Unavailable` (D4).
     """
 
     def __init__(self, path: Path, *, sync: str = "full") -> None:
@@ -109,6 +123,8 @@ def _said_to_be_away() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF not in _AWAY:
+            raise
         raise Unavailable(str(error.orig)) from error
 
 

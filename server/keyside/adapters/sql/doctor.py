@@ -1,22 +1,19 @@
 """Examines a database: no event is missing in any chat, and every finished answer matches its stored lines."""
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import orjson
 from sqlalchemy import text
 from sqlmodel import Session, col, select
 
 from keyside.adapters.sql.database import Database
+from keyside.adapters.sql.journal import unpack_records
 from keyside.adapters.sql.rows import message_of, run_of
 from keyside.adapters.sql.tables import ChatRow, EventRow, JournalRow, LinesRow, MessageRow, RunRow
 from keyside.adapters.sql.tail import StoredFrame, unpack
 from keyside.core.message import written
-from keyside.core.run import BOUND, ENDED, Run
+from keyside.core.run import BOUND, ENDED, Run, RunKey
 from keyside.core.transcript import transcribe
-
-RunKey = tuple[int, str]
 
 
 @dataclass
@@ -52,8 +49,8 @@ def _sqlite(session: Session) -> Iterator[str]:
 def _journal(session: Session) -> dict[RunKey, list[StoredFrame]]:
     found: dict[RunKey, list[StoredFrame]] = {}
     for row in session.exec(select(JournalRow).order_by(col(JournalRow.id))):
-        for user_id, run_id, _, *frame in orjson.loads(zlib.decompress(row.body)):
-            found.setdefault((user_id, run_id), []).append(StoredFrame(*frame))
+        for key, _, frame in unpack_records(row.body):
+            found.setdefault(key, []).append(frame)
     return found
 
 
@@ -73,14 +70,12 @@ def _chat(session: Session, chat: ChatRow, journal: dict[RunKey, list[StoredFram
 
 
 def _frames(session: Session, row: RunRow, run: Run, journal: dict[RunKey, list[StoredFrame]]) -> list[StoredFrame]:
-    """The stored frames of a run.
-
-    If it came back from `interrupted`, its first frames are in its `lines` row and the others in the journal.
-    """
+    """A running run may have its first frames in its row, and the rest in the journal, which may have both."""
     kept = session.get(LinesRow, row.n)
     frames = unpack(kept.body) if kept else []
     if run.state in BOUND:
-        frames += journal.get((run.user_id, run.id), [])
+        known = frames[-1].seq if frames else 0
+        frames += [frame for frame in journal.get(run.key, ()) if frame.seq > known]
     return frames
 
 

@@ -1,21 +1,30 @@
-"""The SQL log's queries: each runs in a read transaction of its own, on a reader thread."""
+"""The SQL log's queries for chats and events: each runs in a read transaction of its own, on a reader thread."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import tuple_
+from sqlalchemy import select as select_columns
+from sqlalchemy import text, tuple_
 from sqlmodel import Session, col, select
 
-from keyside.adapters.sql.rows import chat_of, message_of, run_of
-from keyside.adapters.sql.tables import ChatRow, EventRow, LinesRow, MessageRow, RunRow
+from keyside.adapters.sql import run_read, tree_read
+from keyside.adapters.sql.each import each
+from keyside.adapters.sql.rows import chat_of, run_of
+from keyside.adapters.sql.tables import CHAT, RUN, ChatRow, EventRow, LinesRow, RunRow
 from keyside.adapters.sql.tail import StoredFrame, unpack
-from keyside.core.changes import Change, Entry, Removed, Written
+from keyside.core.changes import Change, Entry, LinesAdded, Removed
+from keyside.core.frames import FrameLines
 from keyside.core.run import BOUND, ENDED, Run
-from keyside.core.tree import Link, branch, siblings
-from keyside.protocol.entities import Chat, Message
-from keyside.services.ports import Page
+from keyside.protocol.entities import Chat
+from keyside.services.ports import Page, View
 
-ENDED_STATES = [state.value for state in ENDED]
+_HIDDEN = text("chat.hidden = 1")
+_OPEN = text("run.open = 1")
+_ENDED = [state.value for state in ENDED]
+
+
+# --- chats -------------------------------------------------------------------------------------------
 
 
 def load_chat(session: Session, chat_id: int, user_id: int | None = None) -> Chat | None:
@@ -27,10 +36,8 @@ def load_chat(session: Session, chat_id: int, user_id: int | None = None) -> Cha
 
 
 def _running(session: Session, chat_ids: list[int]) -> set[int]:
-    query = select(RunRow.chat_id).where(
-        col(RunRow.open).is_(True), col(RunRow.chat_id).in_(chat_ids), col(RunRow.state).not_in(ENDED_STATES)
-    )
-    return set(session.exec(query))
+    query = select_columns(RUN.c.chat_id).where(_OPEN, RUN.c.chat_id.in_(each(chat_ids)), RUN.c.state.not_in(_ENDED))
+    return set(session.connection().execute(query).scalars())
 
 
 def load_chats(session: Session, user_id: int, limit: int, cursor: str | None) -> Page:
@@ -52,93 +59,65 @@ def load_chats(session: Session, user_id: int, limit: int, cursor: str | None) -
 
 def load_hidden_before(session: Session, at: float) -> tuple[tuple[int, int], ...]:
     """User and chat ids of hidden chats that were last changed before `at`."""
-    query = select(ChatRow.user_id, ChatRow.id).where(col(ChatRow.hidden).is_(True), ChatRow.updated_at < at)
-    return tuple((user_id, id) for user_id, id in session.exec(query) if id is not None)
+    query = select_columns(CHAT.c.user_id, CHAT.c.id).where(_HIDDEN, CHAT.c.updated_at < at)
+    return tuple((int(user_id), int(id)) for user_id, id in session.connection().execute(query))
 
 
-def load_messages(session: Session, user_id: int, chat_id: int) -> tuple[Message, ...]:
-    """A chat's whole tree, oldest first."""
-    query = select(MessageRow).where(MessageRow.chat_id == chat_id, MessageRow.user_id == user_id)
-    return tuple(message_of(row) for row in session.exec(query.order_by(col(MessageRow.n))))
+def load_number(session: Session, column: str, chat_id: int) -> int:
+    """A number that a chat's row has, 0 where there is none: `seq`, `floor` or `hidden`."""
+    found = session.connection().execute(select_columns(CHAT.c[column]).where(CHAT.c.id == chat_id)).scalar()
+    return int(found or 0)
 
 
-def load_message(session: Session, user_id: int, id: str) -> Message | None:
-    """One message of a user."""
-    row = session.exec(select(MessageRow).where(MessageRow.user_id == user_id, MessageRow.id == id)).first()
-    return message_of(row) if row else None
+def load_heads(session: Session, chat_ids: Iterable[int]) -> dict[int, int]:
+    """The newest event of each chat that is no line of a running run."""
+    query = select_columns(CHAT.c.id, CHAT.c.seq).where(CHAT.c.id.in_(each(chat_ids)))
+    return {int(id): int(seq) for id, seq in session.connection().execute(query)}
 
 
-def load_run(session: Session, user_id: int, id: str) -> Run | None:
-    """One run of a user, as of its row."""
-    row = session.exec(select(RunRow).where(RunRow.user_id == user_id, RunRow.id == id)).first()
-    return run_of(row) if row else None
+def load_view(session: Session, chat_id: int, limit: int) -> View | None:
+    """The newest `limit` messages of the branch that is shown."""
+    row = session.get(ChatRow, chat_id)
+    if row is None:
+        return None
+    runs = run_read.load_runs_in(session, chat_id)
+    chat = chat_of(row, any(run.state not in ENDED for run in runs))
+    path = tree_read.load_branch(session, row.user_id, chat_id, row.head_id, limit + 1)
+    shown = path[-limit:]
+    siblings = tree_read.load_siblings(session, chat_id, shown)
+    return View(chat, shown, runs, siblings, len(path) > limit, row.seq)
+
+
+# --- lines and events --------------------------------------------------------------------------------
 
 
 def load_ended_frames(session: Session, run: Run) -> list[StoredFrame]:
-    """The frames of a run that has ended."""
+    """The frames of a run that have a row of their own."""
     query = select(LinesRow).join(RunRow, col(RunRow.n) == col(LinesRow.run_n))
     row = session.exec(query.where(RunRow.user_id == run.user_id, RunRow.id == run.id)).first()
     return unpack(row.body) if row else []
 
 
-def load_open_runs(session: Session) -> tuple[Run, ...]:
-    """Every run that has not ended for good, oldest first."""
-    return tuple(run_of(row) for row in session.exec(select(RunRow).where(RunRow.open).order_by(col(RunRow.n))))
-
-
 @dataclass
 class Loaded:
-    """What a read of a chat found in the database, at one moment; `seq` is its newest event but for deltas."""
+    """What a read of a chat's events found in the database, at one moment; `seq` is the newest of them."""
 
-    chat: Chat
     seq: int
     floor: int
-    bound: list[Run]
+    running: list[Run]
     """Runs that were being written then: their lines are in memory."""
-    messages: list[Message] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
-    siblings: dict[str, list[str]] = field(default_factory=dict)
-    earlier: bool = False
     entries: list[Entry] = field(default_factory=list)
-
-
-def _load(session: Session, chat_id: int) -> Loaded | None:
-    row = session.get(ChatRow, chat_id)
-    if row is None:
-        return None
-    open_runs = [run_of(r) for r in session.exec(select(RunRow).where(RunRow.chat_id == chat_id, RunRow.open))]
-    runs = [run for run in open_runs if run.state not in ENDED]
-    bound = [run for run in runs if run.state in BOUND]
-    return Loaded(chat_of(row, bool(runs)), row.seq, row.floor, bound, runs=open_runs)
-
-
-def load_view(session: Session, chat_id: int, limit: int) -> Loaded | None:
-    """The newest `limit` messages of the branch that is shown."""
-    loaded = _load(session, chat_id)
-    if loaded is None:
-        return None
-    rows = session.exec(
-        select(MessageRow.id, MessageRow.parent_id).where(MessageRow.chat_id == chat_id).order_by(col(MessageRow.n))
-    )
-    links: list[Link] = [(id, parent) for id, parent in rows]
-    path = branch(links, loaded.chat.head_id)
-    shown = path[-limit:]
-    query = select(MessageRow).where(MessageRow.chat_id == chat_id, col(MessageRow.id).in_(shown))
-    found = {row.id: message_of(row) for row in session.exec(query)}
-    loaded.messages = [found[id] for id in shown]
-    loaded.siblings = siblings(links, shown)
-    loaded.earlier = len(path) > limit
-    return loaded
 
 
 def load_events(session: Session, chat_id: int, after: int) -> Loaded | None:
     """The events after `after` that are in the database; what they name is shown as it is now."""
-    loaded = _load(session, chat_id)
-    if loaded is None:
+    chat = session.get(ChatRow, chat_id)
+    if chat is None:
         return None
-    query = select(EventRow).where(EventRow.chat_id == chat_id, EventRow.seq > after)
-    rows = list(session.exec(query))
-    now = _Now(session, chat_id, rows, loaded.chat)
+    runs = run_read.load_runs_in(session, chat_id)
+    loaded = Loaded(chat.seq, chat.floor, [run for run in runs if run.state in BOUND])
+    rows = list(session.exec(select(EventRow).where(EventRow.chat_id == chat_id, EventRow.seq > after)))
+    now = _Now(session, chat, rows, any(run.state not in ENDED for run in runs))
     loaded.entries = [Entry(chat_id, row.seq, row.at, now.change(row)) for row in rows]
     lines = session.exec(
         select(LinesRow, RunRow)
@@ -146,31 +125,34 @@ def load_events(session: Session, chat_id: int, after: int) -> Loaded | None:
         .where(LinesRow.chat_id == chat_id, LinesRow.last_seq > after)
     )
     for lines_row, run_row in lines:
-        run = run_of(run_row)
+        run = run_of(run_row, hidden=chat.hidden)
         if run.state in ENDED:
-            loaded.entries += entries_of(run, unpack(lines_row.body), after)
+            frames = (frame for frame in unpack(lines_row.body) if frame.seq > after)
+            loaded.entries += entries_of(run, frames)
     return loaded
 
 
-def entries_of(run: Run, frames: list[StoredFrame], after: int) -> list[Entry]:
-    """A run's frames after `after`, as events."""
+def entries_of(run: Run, frames: Iterable[StoredFrame]) -> list[Entry]:
+    """A run's frames, as events. They all came from the attempt that it began with."""
     return [
-        Entry(run.chat_id, frame.seq, frame.at, Written(run, frame.first, tuple(frame.lines)))
+        Entry(
+            run.chat_id,
+            frame.seq,
+            frame.at,
+            LinesAdded(run, FrameLines(run.attempt, frame.first, tuple(frame.lines))),
+        )
         for frame in frames
-        if frame.seq > after
     ]
 
 
 class _Now:
     """What events name, as it is now. What is gone since is shown as removed."""
 
-    def __init__(self, session: Session, chat_id: int, rows: list[EventRow], chat: Chat) -> None:
-        self._chat = chat
-        wanted = {kind: [row.ref for row in rows if row.kind == kind] for kind in ("message", "run")}
-        messages = select(MessageRow).where(MessageRow.chat_id == chat_id, col(MessageRow.id).in_(wanted["message"]))
-        runs = select(RunRow).where(RunRow.chat_id == chat_id, col(RunRow.id).in_(wanted["run"]))
-        self._messages = {row.id: message_of(row) for row in session.exec(messages)}
-        self._runs = {row.id: run_of(row) for row in session.exec(runs)}
+    def __init__(self, session: Session, chat: ChatRow, rows: list[EventRow], running: bool) -> None:
+        self._chat = chat_of(chat, running)
+        named = {kind: list({row.ref for row in rows if row.kind == kind}) for kind in ("message", "run")}
+        self._messages = tree_read.load_named(session, chat.user_id, self._chat.id, named["message"])
+        self._runs = run_read.load_named(session, chat.user_id, self._chat.id, named["run"])
 
     def change(self, row: EventRow) -> Change:
         if row.kind == "message":

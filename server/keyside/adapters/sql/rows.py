@@ -5,12 +5,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from keyside.adapters.sql.tables import ChatRow, MessageRow, RunRow
-from keyside.core.run import ENDED, Run, State
+from keyside.adapters.sql import stored_run
+from keyside.adapters.sql.tables import ChatRow, RunRow
+from keyside.core.run import AT_HOME, Run, State
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat, Connection, Message
 
-_RUN = TypeAdapter(Run)
 _CONNECTIONS = TypeAdapter(list[Connection])
 _EXTRA = {"error", "tool_calls", "images", "citations"}
 _MESSAGE = set(Message.model_fields) - _EXTRA
@@ -23,33 +23,33 @@ def message_values(user_id: int, message: Message) -> dict[str, Any]:
     return {**values, "user_id": user_id, "extra": extra}
 
 
-def message_of(row: MessageRow) -> Message:
-    """The message of a row."""
+def message_of(row: Any) -> Message:
+    """The message of a row, as an object or as plain columns."""
     return Message.model_validate({name: getattr(row, name) for name in _MESSAGE} | json.loads(row.extra))
 
 
-def is_open(run: Run) -> bool:
-    """Whether a run can still change. An interrupted run can come back until it is closed (R4)."""
-    return run.state not in ENDED or (run.state is State.INTERRUPTED and run.closed_by is None)
-
-
 def run_values(run: Run) -> dict[str, Any]:
-    """The column values of a run."""
+    """The columns of a run."""
+    waits = run.state is State.QUEUED or run.can_return
     return {
         "user_id": run.user_id,
         "id": run.id,
         "chat_id": run.chat_id,
         "message_id": run.message_id,
         "state": run.state.value,
-        "open": is_open(run),
+        "open": not run.final,
+        "held": run.state in AT_HOME or (run.state is State.QUEUED and bool(run.callers)),
+        "deadline": run.deadline.at if waits and run.deadline else None,
+        "executor": run.assignment.key if run.assignment and not run.final else None,
+        "channel": run.channel,
         "version": run.version,
-        "body": _RUN.dump_json(run).decode(),
+        "body": stored_run.dump(run),
     }
 
 
-def run_of(row: RunRow) -> Run:
-    """The run of a row. Its `expected` and `mark` can be outdated, because storing lines does not change the row."""
-    return _RUN.validate_json(row.body)
+def run_of(row: RunRow, *, hidden: bool = False) -> Run:
+    """The run of a row, as of its last change: its lines say more. `hidden` is whether its chat is in no list."""
+    return stored_run.load(row.body, hidden=hidden)
 
 
 def chat_of(row: ChatRow, running: bool) -> Chat:

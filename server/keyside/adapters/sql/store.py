@@ -7,6 +7,7 @@ from keyside.adapters.sql.accounts import SqlAccounts
 from keyside.adapters.sql.database import DataDirectoryLock, database_of
 from keyside.adapters.sql.log import SqlChatLog
 from keyside.adapters.sql.registry import SqlRegistry
+from keyside.adapters.sql.writer import SqlWriter
 
 
 class SqlStore:
@@ -15,9 +16,10 @@ class SqlStore:
     def __init__(self, data_dir: Path, *, sync: str = "full") -> None:
         self._lock = DataDirectoryLock(data_dir)
         self._database = database_of(data_dir, sync=sync)
-        self.chat_log = SqlChatLog(self._database)
-        self.registry = SqlRegistry(self._database)
-        self.accounts = SqlAccounts(self._database)
+        self._writer = SqlWriter(self._database)
+        self.chat_log = SqlChatLog(self._database, self._writer)
+        self.registry = SqlRegistry(self._database, self._writer)
+        self.accounts = SqlAccounts(self._database, self._writer)
 
     async def start(self) -> None:
         """Brings the tables up to date, and loads what the last process left unfinished."""
@@ -26,6 +28,6 @@ class SqlStore:
 
     async def stop(self) -> None:
         """Writes what waits, and lets the next server in."""
-        await self.chat_log.close()
+        await self._writer.close()
         self._database.close()
         self._lock.release()

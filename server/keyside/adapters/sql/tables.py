@@ -1,6 +1,6 @@
 """The tables, as SQLModel rows. Times are seconds since the epoch. JSON is stored as text."""
 
-from sqlalchemy import Index
+from sqlalchemy import Index, Table, text
 from sqlmodel import Field, SQLModel
 
 
@@ -22,6 +22,7 @@ class ChatRow(SQLModel, table=True):
     __tablename__ = "chat"
     __table_args__ = (
         Index("chat_list", "user_id", "hidden", "updated_at", "id"),
+        Index("chat_hidden", "updated_at", sqlite_where=text("hidden = 1")),
         {"sqlite_autoincrement": True},
     )
     id: int | None = Field(default=None, primary_key=True)
@@ -43,6 +44,7 @@ class MessageRow(SQLModel, table=True):
     __table_args__ = (
         Index("message_id", "user_id", "id", unique=True),
         Index("message_chat", "chat_id", "n"),
+        Index("message_parent", "chat_id", "parent_id"),
     )
     n: int | None = Field(default=None, primary_key=True)
     user_id: int = Field(foreign_key="user.id")
@@ -64,14 +66,20 @@ class MessageRow(SQLModel, table=True):
 
 
 class RunRow(SQLModel, table=True):
-    """A run. `body` is JSON of `core.run.Run`; the other columns repeat the fields that queries need."""
+    """A run; `body` is what `stored_run` writes, of which the columns repeat what is searched for."""
 
     __tablename__ = "run"
     __table_args__ = (
         Index("run_id", "user_id", "id", unique=True),
         Index("run_chat", "chat_id"),
         Index("run_message", "user_id", "message_id"),
-        Index("run_open", "open"),
+        Index("run_open", "chat_id", sqlite_where=text("open = 1")),
+        Index("run_state", "state", sqlite_where=text("open = 1")),
+        Index("run_user_state", "user_id", "state", sqlite_where=text("open = 1")),
+        Index("run_held", "held", sqlite_where=text("held = 1")),
+        Index("run_deadline", "deadline", sqlite_where=text("deadline IS NOT NULL")),
+        Index("run_executor", "executor", sqlite_where=text("executor IS NOT NULL")),
+        Index("run_channel", "channel", sqlite_where=text("channel IS NOT NULL")),
     )
     n: int | None = Field(default=None, primary_key=True)
     user_id: int = Field(foreign_key="user.id")
@@ -83,6 +91,13 @@ class RunRow(SQLModel, table=True):
     """Whether the run can still change. An interrupted run can come back until it is closed (R4)."""
     version: int
     body: str
+    held: bool = Field(default=False, sa_column_kwargs={"server_default": text("0")})
+    """Whether it is lost with the process: an executor has it in hand, or a caller waits for it (R8)."""
+    deadline: float | None = None
+    """When it has waited long enough: of queued runs, and of interrupted ones that can come back."""
+    executor: str | None = None
+    """The key of its last assignment, until it has ended for good."""
+    channel: str | None = None
 
 
 class EventRow(SQLModel, table=True):
@@ -107,7 +122,7 @@ class JournalRow(SQLModel, table=True):
 
 
 class LinesRow(SQLModel, table=True):
-    """All lines of a run that has ended, grouped by the events that added them."""
+    """All lines of a run that has ended, or the first ones of a running one, and the events in which they came."""
 
     __tablename__ = "lines"
     __table_args__ = (Index("lines_chat", "chat_id", "last_seq"),)
@@ -172,3 +187,12 @@ class MetaRow(SQLModel, table=True):
     __tablename__ = "meta"
     key: str = Field(primary_key=True)
     value: str
+
+
+def _table(row: type[SQLModel]) -> Table:
+    return row.__table__  # type: ignore[attr-defined,no-any-return]
+
+
+CHAT, MESSAGE, RUN, EVENT = _table(ChatRow), _table(MessageRow), _table(RunRow), _table(EventRow)
+LINES, META = _table(LinesRow), _table(MetaRow)
+"""The same tables, for the writer: it works without rows as objects."""

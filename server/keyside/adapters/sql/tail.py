@@ -1,10 +1,14 @@
 """The lines of one run in memory, compressed, with the events in which they came."""
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import orjson
+
+from keyside.core.frames import EndMark, end_mark_of
+from keyside.core.reading import read
 
 _BLOCK = 64
 """Frames that are compressed together."""
@@ -16,32 +20,48 @@ class StoredFrame(NamedTuple):
     seq: int
     at: float
     first: int
-    lines: list[str]
+    lines: Sequence[str]
 
 
 class Tail:
-    """What a run has stored so far. Appending is cheap; reading unpacks."""
+    """What a running run has stored so far, and the version of its row. Appending is cheap; reading unpacks."""
 
-    def __init__(self, frames: Iterable[StoredFrame] = ()) -> None:
-        self._blocks: list[bytes] = []
+    def __init__(self, version: int, frames: Iterable[StoredFrame] = (), end_mark: EndMark | None = None) -> None:
+        self._blocks: list[tuple[int, bytes]] = []
         self._open: list[StoredFrame] = []
+        self.version = version
         self.expected = 0
+        self.seq = 0
+        """The number of its newest frame."""
+        self.end_mark = end_mark
+        """The end that the lines hold."""
+        self.journal_id: int | None = None
+        """The first row of the journal that it needs; `None`: it needs none."""
         for frame in frames:
-            self.append(frame)
+            self.append(frame, None)
 
-    def append(self, frame: StoredFrame) -> None:
-        """Adds the run's next frame."""
+    def append(self, frame: StoredFrame, end_mark: EndMark | None) -> None:
+        """Adds the run's next frame, and the end that it holds."""
         self._open.append(frame)
+        self.seq = frame.seq
         self.expected = frame.first + len(frame.lines)
+        if end_mark is not None:
+            self.end_mark = self.end_mark.then(end_mark) if self.end_mark else end_mark
         if len(self._open) >= _BLOCK:
-            self._blocks.append(pack(self._open, 1))
+            self._blocks.append((frame.seq, pack(self._open, 1)))
             self._open = []
 
-    def frames(self) -> Iterator[StoredFrame]:
-        """All frames, in order."""
-        for block in self._blocks:
-            yield from unpack(block)
-        yield from list(self._open)
+    def frames(self, after: int = 0) -> Iterator[StoredFrame]:
+        """All frames after the event `after`, in order; what lies before is not unpacked."""
+        blocks = (unpack(block) for last, block in list(self._blocks) if last > after)
+        for frame in chain(chain.from_iterable(blocks), list(self._open)):
+            if frame.seq > after:
+                yield frame
+
+
+def mark_of(frames: Iterable[StoredFrame]) -> EndMark | None:
+    """The end that the lines of some frames hold."""
+    return end_mark_of(read(line) for frame in frames for line in frame.lines)
 
 
 def pack(frames: Iterable[StoredFrame], level: int = 6) -> bytes:

@@ -1,117 +1,119 @@
-"""One writer for the process: whatever arrives while a transaction runs goes into the next one (D3)."""
+"""The one writer of a database: chats, accounts and known executors, all on one thread and in the same transactions."""
 
 import asyncio
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
-from queue import SimpleQueue
-from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from sqlalchemy import Connection
 
-PAUSE = 0.001
-"""Seconds that the next group waits for each item of this one: under load the groups grow, and not their number."""
-LONGEST_PAUSE = 0.004
+from keyside.adapters.sql.batch import Batch, NeedsTransaction
+from keyside.adapters.sql.committed import Committed
+from keyside.adapters.sql.database import Database
+from keyside.adapters.sql.group_writer import Done, GroupWriter, Land, Store
+from keyside.adapters.sql.journal import delete_before, insert_row
+from keyside.core.changes import Changes
+
+T = TypeVar("T")
+Work = Sequence[Changes] | Callable[[Connection], Any]
+"""What is written in one piece, all or nothing."""
 
 
-class GroupWriter(Generic[Item, Result]):
-    """Stores items in groups, in their order, on a thread of its own.
+class SqlWriter:
+    """Whoever writes shares this; `close` stores what waits. Work that fails may have been called twice."""
 
-    `prepare` is called in the event loop and returns what the thread has to do: it stores the group in one
-    transaction and returns a result for each item. When either raises, each item of the group is tried alone and
-    only the failing one is refused. `landed` is called in the event loop with the results of a group that is
-    stored, before anyone who waits for them goes on.
-    """
+    def __init__(self, database: Database) -> None:
+        self.committed = Committed()
+        self._database = database
+        self._groups = GroupWriter[Work](self._prepare)
+        self._transactions: Connection | None = None
+        self._appends: Connection | None = None
+        self._committing = threading.Lock()
 
-    def __init__(
-        self, prepare: Callable[[list[Item]], Callable[[], list[Result]]], landed: Callable[[list[Result]], None]
-    ) -> None:
-        self._prepare = prepare
-        self._landed = landed
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
-        self._task: asyncio.Task[None] | None = None
-        self._not_before = 0.0
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+    def submit(self, work: Work, done: Done) -> None:
+        """Calls `done` in the event loop with the entries or the result that are stored now, or with an exception."""
+        self._groups.submit(work, done)
 
-    def submit(self, item: Item) -> asyncio.Future[Result]:
-        """Done when the item is stored; raises what was raised for it."""
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
-        if self._task is None:
-            self._task = asyncio.create_task(self._drain())
-        return future
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Writes on the writer's connection, in its thread; raises what the work raises, or `Unavailable`."""
+        written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.submit(work, partial(settle, written))
+        return await written
+
+    def caught_up(self) -> None:
+        """For a reader's thread, after it has read: what it saw is known in the event loop before it goes on there."""
+        with self._committing:
+            pass
 
     async def close(self) -> None:
-        """Stores what waits, then ends the thread."""
-        if self._task is not None:
-            await self._task
-        if self._thread is not None:
-            self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join)
+        """Stores what waits, and closes the connections."""
+        await self._groups.close()
+        self.stop()
 
-    async def _drain(self) -> None:
-        while self._waiting:
-            pause = self._not_before - monotonic()
-            if pause > 0:
-                await asyncio.sleep(pause)
-            group, self._waiting = self._waiting, []
-            self._not_before = monotonic() + min(len(group) * PAUSE, LONGEST_PAUSE)
-            await self._write(group)
-        self._task = None
+    def stop(self) -> None:
+        """The same where nothing waits, and no event loop is left."""
+        self._groups.stop()
+        for connection in (self._transactions, self._appends):
+            if connection is not None:
+                connection.close()
+        self._transactions = self._appends = None
 
-    async def _write(self, group: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    # --- a group ---------------------------------------------------------------------------------
+
+    def _prepare(self, group: Sequence[tuple[Work, Done]]) -> Store:
+        """What the thread is to do.
+
+        Lines alone, as nearly always, are made ready here, and one statement is left for the thread: with each step
+        of Python that it takes it would wait for the event loop to let it.
+        """
+        if self.committed.is_long:
+            return partial(self._transact, group)
+        batch = Batch(None, self.committed.heads, self.committed.tails)
         try:
-            results = await self._in_thread(self._prepare([item for item, _ in group]))
-        except Exception as error:
-            await self._write_singly(group, error)
-            return
-        try:
-            self._landed(results)
-        except Exception as error:  # a bug: whoever waits learns of it, and the next group is written
-            for _, future in group:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for (_, future), result in zip(group, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+            results = [batch.apply(work) for work, _ in group if not callable(work)]
+        except NeedsTransaction:
+            return partial(self._transact, group)
+        if len(results) < len(group):
+            return partial(self._transact, group)
+        return partial(self._append, batch, results, batch.journal())
 
-    async def _write_singly(self, group: list[tuple[Item, asyncio.Future[Result]]], error: Exception) -> None:
-        if len(group) > 1:
-            for one in group:
-                await self._write([one])
-        elif not group[0][1].done():
-            group[0][1].set_exception(error)
+    def _append(self, batch: Batch, results: list[Any], body: bytes | None, tell: Callable[[Land], None]) -> None:
+        journal_id = None
+        if body is not None:
+            self._appends = self._appends or self._database.connect_writer(single=True)
+            with self._database.write_on(self._appends) as connection:
+                journal_id = insert_row(connection, body)
+        tell(partial(self._land, batch, journal_id, results))
 
-    # --- the thread ------------------------------------------------------------------------------
+    def _transact(self, group: Sequence[tuple[Work, Done]], tell: Callable[[Land], None]) -> None:
+        self._transactions = self._transactions or self._database.connect_writer()
+        with ExitStack() as until_told:
+            with self._database.write_on(self._transactions) as connection:
+                batch = Batch(connection, self.committed.heads, self.committed.tails)
+                results = [work(connection) if callable(work) else batch.apply(work) for work, _ in group]
+                if self.committed.is_long:
+                    batch.settle(self.committed.held_back())
+                body = batch.journal()
+                journal_id = None if body is None else insert_row(connection, body)
+                batch.journal_from = self.committed.needed_from(batch.released, journal_id)
+                if batch.journal_from is not None:
+                    delete_before(connection, batch.journal_from)
+                # From the commit until the event loop is told, no reader goes on: nobody sees more than is known there.
+                until_told.enter_context(self._committing)
+            tell(partial(self._land, batch, journal_id, results))
 
-    def _in_thread(self, store: Callable[[], list[Result]]) -> asyncio.Future[list[Result]]:
-        """What `run_in_executor` does, at a third of its cost."""
-        loop = asyncio.get_running_loop()
-        applied: asyncio.Future[list[Result]] = loop.create_future()
+    def _land(self, batch: Batch, journal_id: int | None, results: list[Any]) -> list[Any]:
+        self.committed.take(batch, journal_id)
+        return results
 
-        def tell(settle: Callable[[], None]) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(lambda: None if applied.done() else settle())
 
-        def work() -> None:
-            try:
-                results = store()
-            except Exception as error:
-                tell(partial(applied.set_exception, error))
-            else:
-                tell(partial(applied.set_result, results))
-
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="keyside-writer", daemon=True)
-            self._thread.start()
-        self._jobs.put(work)
-        return applied
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
+def settle(future: "asyncio.Future[Any]", result: Any) -> None:
+    """Ends a future with what `submit` tells."""
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

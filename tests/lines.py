@@ -1,0 +1,12 @@
+"""Lines of an upstream, to test with."""
+
+import json
+from typing import Any
+
+DONE = "data: [DONE]"
+
+
+def text_line(text: str, **choice: Any) -> str:
+    """A line that adds text."""
+    chunk = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None, **choice}]}
+    return "data: " + json.dumps(chunk, ensure_ascii=False)

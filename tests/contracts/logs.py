@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from keyside.core.attempt import Assignment
 
 from keyside.adapters.memory.log import MemoryChatLog
 from keyside.adapters.sql.accounts import SqlAccounts

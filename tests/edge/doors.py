@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI
 from keyside.adapters.clock import RandomIds, SystemClock
 from keyside.adapters.memory.accounts import MemoryAccounts
 from keyside.services.accounts import Accounts, Identity
+from keyside.services.notices import Notices
 from keyside.web.auth import Authenticator
 from keyside.web.http.account import account_router
 from keyside.web.http.docs import serve_docs
@@ -50,7 +51,7 @@ class Doors:
 
 def doors(static: Path, *, public_url: str = LOCAL, auth: Literal["local", "off"] = "local") -> Doors:
     """The web layer as `app.py` builds it, with accounts in memory."""
-    accounts = Accounts(MemoryAccounts(), SystemClock(), RandomIds())
+    accounts = Accounts(MemoryAccounts(), SystemClock(), RandomIds(), Notices())
     origins = origins_of(public_url, host="127.0.0.1", port=8000, tls=False)
     authenticator = Authenticator(accounts, origins, auth)
     app = FastAPI(title="Keyside", docs_url=None, redoc_url=None)

@@ -17,8 +17,9 @@ from keyside.adapters.clock import RandomIds, SystemClock
 from keyside.adapters.memory.accounts import MemoryAccounts
 from keyside.adapters.memory.log import MemoryChatLog
 from keyside.adapters.memory.registry import MemoryRegistry
-from keyside.adapters.socketio.hub import SocketHub
-from keyside.adapters.socketio.server import SocketCalls, make_server
+from keyside.adapters.socketio.calls import SocketCalls, StockCalls
+from keyside.adapters.socketio.hub import SocketHub, StockHub
+from keyside.adapters.socketio.server import Endpoint, make_server
 from keyside.adapters.sql.accounts import SqlAccounts
 from keyside.adapters.sql.database import DataDirectoryLock, database_of
 from keyside.adapters.sql.log import SqlChatLog
@@ -253,9 +254,10 @@ def create_app(
     settings: Settings, *, store: Store | None = None, clock: Clock | None = None, static: Path = STATIC
 ) -> Application:
     """A server with these settings. Without a `store` it opens, and locks, the data directory's database."""
-    sio = make_server(cors_allowed_origins="*")
-    hub = SocketHub(sio)
-    calls = SocketCalls(sio)
+    sio = make_server(settings.transport, cors_allowed_origins="*")
+    stock = settings.transport == "stock"
+    hub = StockHub(sio) if stock else SocketHub(sio)
+    calls = StockCalls(sio) if stock else SocketCalls(sio)
     services = Services(
         store or SqlStore(settings),
         hub,
@@ -271,7 +273,7 @@ def create_app(
     services.accounts.on_revoked.append(sockets.drop)
     pages = Pages(static, settings.origins)
     api = _api(services, authenticator, pages)
-    asgi = SecurityHeaders(socketio.ASGIApp(sio, api, socketio_path="/ws/socket.io"), settings.origins)
+    asgi = SecurityHeaders(Endpoint(sio, api), settings.origins)
     return Application(asgi, services, sio)
 
 

@@ -124,9 +124,11 @@ async def _in_turns(
     return {name: phase.row() for name, phase in phases.items()}
 
 
-async def paced(field: Field, count: int, viewers: int, rounds: int, seconds: float) -> dict[str, Row]:
+async def paced(
+    field: Field, names: Sequence[str], count: int, viewers: int, rounds: int, seconds: float
+) -> dict[str, Row]:
     """`count` streams of 50 tokens a second, with so many viewers each."""
-    contenders = field.contenders()
+    contenders = field.contenders(names)
     streams = {one.name: await one.open(count, viewers) for one in contenders}
 
     async def work(phase: Phase) -> None:
@@ -146,9 +148,9 @@ async def paced(field: Field, count: int, viewers: int, rounds: int, seconds: fl
     return rows
 
 
-async def fastest(field: Field, count: int, rounds: int, seconds: float) -> dict[str, Row]:
+async def fastest(field: Field, names: Sequence[str], count: int, rounds: int, seconds: float) -> dict[str, Row]:
     """As many tokens as go through, with at most `WINDOW` of a stream under way."""
-    contenders = field.contenders(frames=True)
+    contenders = field.contenders(names)
     streams = {one.name: await one.open(count) for one in contenders}
 
     async def work(phase: Phase) -> None:
@@ -181,14 +183,17 @@ async def tabs(field: Field, count: int) -> dict[str, Row]:
 
     async def starlette(index: int) -> Socket:
         socket = Socket()
-        await socket.open(field.starlette.port, f"/view/{index}")
+        await socket.open(field.servers["starlette"].port, f"/view/{index}")
         return socket
 
-    async def socketio(index: int) -> Socket:
+    async def socketio(index: int, server: str = "socketio") -> Socket:
         socket = SocketIo()
-        await socket.connect(field.socketio.port, "/socket.io")
+        await socket.connect(field.servers[server].port, "/socket.io")
         await socket.call("join", b'"%d"' % index)
         return socket
+
+    async def node(index: int) -> Socket:
+        return await socketio(index, "node")
 
     async def keyside(index: int) -> Socket:
         socket = SocketIo()
@@ -200,8 +205,9 @@ async def tabs(field: Field, count: int) -> dict[str, Row]:
         await socket.call("chat:open", chat)
 
     return {
-        "starlette": await _connect_all(field.starlette, starlette, count),
-        "socketio": await _connect_all(field.socketio, socketio, count),
+        "starlette": await _connect_all(field.servers["starlette"], starlette, count),
+        "socketio": await _connect_all(field.servers["socketio"], socketio, count),
+        "node": await _connect_all(field.servers["node"], node, count),
         "keyside": await _connect_all(field.keyside, keyside, count, opens),
     }
 

@@ -44,20 +44,10 @@ class Connection(WebSocketsSansIOProtocol):
         """Bytes that were written and have not left yet."""
         return 0 if self.disconnected else self.transport.get_write_buffer_size()
 
-    @property
-    def congested(self) -> bool:
-        """Whether the network does not take what is written."""
-        return not self.writable.is_set()
-
     def read_on(self, reading: bool) -> None:
         """Stops or continues to read from the client."""
         if not self.disconnected:
             (self.transport.resume_reading if reading else self.transport.pause_reading)()
-
-    def resume_writing(self) -> None:
-        """What waited has left: a client that was not read from any more is read from again."""
-        super().resume_writing()
-        self.read_on(True)
 
     def end(self) -> None:
         """Lets the application's `receive` return, as if the client had gone."""

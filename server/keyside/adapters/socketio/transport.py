@@ -1,4 +1,4 @@
-"""Every override of what python-engineio and python-socketio keep to themselves, and the list of what they rest on."""
+"""Every override of what python-engineio and python-socketio keep to themselves; `private_parts.py` lists these."""
 
 import asyncio
 import inspect
@@ -203,12 +203,9 @@ class Line:
         """See `asyncio.Queue`. After the packet that closes, the connection ends."""
         if packet is None:
             return
-        connection = self._connection
-        connection.write(packet.frame if type(packet) is Said else text_frame(packet.encode().encode()))
+        self._connection.write(packet.frame if type(packet) is Said else text_frame(packet.encode().encode()))
         if packet.packet_type == CLOSE:
-            connection.end()
-        elif connection.congested and connection.waiting > DEAF_BACKLOG:
-            connection.read_on(False)
+            self._connection.end()
 
     async def join(self) -> None:
         """See `asyncio.Queue`."""
@@ -232,7 +229,10 @@ class Line:
                 pass
 
     def _take(self, message: bytes) -> None:
-        """A message came. An ordinary event is handled here; others in a task, and what comes next waits for that."""
+        """A message came. An ordinary event is handled here, any other packet in a task.
+
+        What comes next waits for that task. So does all that a client sends which does not read its answers.
+        """
         self._heard = self._loop.time()
         if self._socket.closed:
             return
@@ -242,7 +242,7 @@ class Line:
             self._early.append(message)
         elif message == b"3":
             self._socket.schedule_ping()
-        elif not self._take_event(message):
+        elif self._connection.waiting > DEAF_BACKLOG or not self._take_event(message):
             self._early = deque((message,))
             self._connection.read_on(False)
             self._working = asyncio.ensure_future(self._take_in_turn(self._early))
@@ -253,6 +253,8 @@ class Line:
     async def _take_in_turn(self, early: deque[bytes]) -> None:
         while early and not self._socket.closed:
             message = early.popleft()
+            if self._connection.waiting > DEAF_BACKLOG:
+                await self._connection.writable.wait()
             if not self._take_event(message):
                 await self._take_other(message.decode(errors="replace"))
         self._early = None

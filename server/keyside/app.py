@@ -10,8 +10,9 @@ from starlette.types import ASGIApp
 from keyside import __version__
 from keyside.adapters.clock import RandomIds, SystemClock
 from keyside.adapters.memory.store import MemoryStore
-from keyside.adapters.socketio.hub import SocketHub
-from keyside.adapters.socketio.server import SocketCalls, make_server
+from keyside.adapters.socketio.calls import SocketCalls, StockCalls
+from keyside.adapters.socketio.hub import SocketHub, StockHub
+from keyside.adapters.socketio.server import Endpoint, make_server
 from keyside.adapters.sql.store import SqlStore
 from keyside.core.limits import Limits
 from keyside.services.accounts import Accounts
@@ -161,11 +162,12 @@ def create_app(
     settings: Settings, *, store: Store | None = None, clock: Clock | None = None, static: Path = STATIC
 ) -> Application:
     """A server with these settings. Without a `store` it opens, and locks, the data directory's database."""
-    sio = make_server(cors_allowed_origins="*")
+    sio = make_server(settings.transport, cors_allowed_origins="*")
+    stock = settings.transport == "stock"
     services = Services(
         store or SqlStore(settings.make_data_dir(), sync=settings.sync),
-        SocketHub(sio),
-        SocketCalls(sio),
+        StockHub(sio) if stock else SocketHub(sio),
+        StockCalls(sio) if stock else SocketCalls(sio),
         clock or SystemClock(),
         RandomIds(),
         limits_of(settings),
@@ -182,7 +184,7 @@ def create_app(
     )
     lifecycle = lifecycle_of(services, settings.api_retention, sockets.hear)
     api = _api(services, authenticator, Pages(static, settings.origins))
-    asgi = SecurityHeaders(socketio.ASGIApp(sio, api, socketio_path="/ws/socket.io"), settings.origins)
+    asgi = SecurityHeaders(Endpoint(sio, api), settings.origins)
     return Application(asgi, services, lifecycle, sio)
 
 

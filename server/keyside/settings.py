@@ -81,6 +81,12 @@ class Settings(BaseSettings):
         description="`full`: what was stored survives a power loss. `normal` is faster, and covers only the death "
         "of the process.",
     )
+    transport: Literal["lean", "stock"] = Field(
+        default="lean",
+        description="`lean`: sockets are served with little work for each message, which overrides parts of "
+        "python-socketio, python-engineio and uvicorn. `stock`: these libraries run as they are, at two to three times "
+        "the cost.",
+    )
     api_retention: Seconds = Field(
         default=7 * 86400, description="How long a call of the OpenAI API that names no chat is kept."
     )

@@ -11,7 +11,7 @@ from typing import Any
 import uvloop
 
 from tests.benchmarks import measure, report
-from tests.benchmarks.contenders import Field
+from tests.benchmarks.contenders import NAMES, USUAL, Field
 from tests.benchmarks.servers import Keyside, relay
 from tests.benchmarks.sizes import sizes
 from tests.meta.repo import ROOT
@@ -25,6 +25,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, default=ROOT / ".bench" / "latest.json", help="the file to write")
     parser.add_argument("--only", action="append", choices=PARTS, help="measure only this; can be repeated")
     parser.add_argument("--streams", type=int, action="append", help="how many streams to pace; can be repeated")
+    parser.add_argument("--among", action="append", choices=NAMES, help="compare Keyside with this; can be repeated")
     parser.add_argument("--seconds", type=float, help="how long a server is measured in each round")
     return parser.parse_args()
 
@@ -32,42 +33,55 @@ def options() -> argparse.Namespace:
 async def run(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Runs the chosen measurements. Returns the rows of each by its name."""
     quick, parts = chosen.quick, chosen.only or PARTS
-    rounds, seconds = (1, chosen.seconds or 1.0) if quick else (2, chosen.seconds or 4.0)
     found: dict[str, Any] = {}
     if "starts" in parts:
-        spare = folder / "starts"
-        spare.mkdir()
-        servers = [relay("starlette", spare), relay("socketio", spare), Keyside(spare)]
+        spare = spare_folder(folder, "starts")
+        servers = [relay("starlette", spare), relay("socketio", spare), relay("node", spare), Keyside(spare)]
         found["starts"] = await measure.starts(servers, 1 if quick else 3)
         report.print_rows("Start and idle memory", found["starts"])
-    async with Field(folder) as field:
-        if "streams" in parts:
-            for count in chosen.streams or ((1, 100) if quick else (1, 20, 100, 200)):
-                rows = found[f"paced-{count}"] = await measure.paced(field, count, 1, rounds, seconds)
-                report.print_streams(f"{count} streams of 50 tokens/s, one viewer each", rows)
-        if "viewers" in parts:
-            rows = found["viewers-50"] = await measure.paced(field, 1, 50, rounds, seconds)
-            report.print_streams("One stream of 50 tokens/s with 50 viewers (a token at each viewer counts)", rows)
-        if "fastest" in parts:
-            rows = found["fastest"] = await measure.fastest(field, 50 if quick else 200, rounds, seconds)
-            report.print_streams(f"As fast as it goes, {50 if quick else 200} streams, one viewer each", rows)
+    if {"streams", "viewers", "fastest"} & set(parts):
+        await run_streams(chosen, folder, found)
     if "tabs" in parts:
-        spare = folder / "tabs"
-        spare.mkdir()
-        async with Field(spare) as field:
+        async with Field(spare_folder(folder, "tabs")) as field:
             found["tabs"] = await measure.tabs(field, 300 if quick else 2000)
         report.print_rows("Idle tabs", found["tabs"])
     if "sizes" in parts:
-        spare = folder / "sizes"
-        spare.mkdir()
-        found["sizes"] = await sizes(spare, (100, 10_000 if quick else 100_000))
+        found["sizes"] = await sizes(spare_folder(folder, "sizes"), (100, 10_000 if quick else 100_000))
         report.print_rows("Many chats, and a chat of 5,000 messages", found["sizes"])
     if "recovery" in parts:
-        spare = folder / "recovery"
-        spare.mkdir()
-        found["recovery"] = {"keyside": await measure.recovery(spare, 10 if quick else 50)}
+        found["recovery"] = {"keyside": await measure.recovery(spare_folder(folder, "recovery"), 10 if quick else 50)}
         report.print_rows("kill -9 with answers in hand", found["recovery"])
     return found
+
+
+async def run_streams(chosen: argparse.Namespace, folder: Path, found: dict[str, Any]) -> None:
+    """The measurements with streams; all of them run on the same servers."""
+    quick, parts = chosen.quick, chosen.only or PARTS
+    rounds, seconds = (1, chosen.seconds or 1.0) if quick else (2, chosen.seconds or 3.0)
+    usual = tuple(dict.fromkeys(["keyside", *chosen.among])) if chosen.among else USUAL
+    lone = usual if chosen.among else (*usual, "keyside-normal")
+    async with Field(folder, lone if "streams" in parts else usual) as field:
+        if "streams" in parts:
+            for count in chosen.streams or ((1, 100) if quick else (1, 20, 100, 200)):
+                names = lone if count == 1 else usual
+                rows = found[f"paced-{count}"] = await measure.paced(field, names, count, 1, rounds, seconds)
+                report.print_streams(f"{count} streams of 50 tokens/s, one viewer each", rows)
+        if "viewers" in parts:
+            rows = found["viewers-50"] = await measure.paced(field, usual, 1, 50, rounds, seconds)
+            report.print_streams("One stream of 50 tokens/s with 50 viewers (a token at each viewer counts)", rows)
+    if "fastest" in parts:
+        names = usual if chosen.among else ("starlette", "starlette-frames", *usual[1:])
+        async with Field(spare_folder(folder, "fastest"), names) as field:
+            count = 50 if quick else 200
+            rows = found["fastest"] = await measure.fastest(field, names, count, rounds, seconds)
+            report.print_streams(f"As fast as it goes, {count} streams, one viewer each", rows)
+
+
+def spare_folder(folder: Path, name: str) -> Path:
+    """A folder of one measurement."""
+    made = folder / name
+    made.mkdir()
+    return made
 
 
 def main() -> None:

@@ -21,10 +21,10 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 Row = dict[str, Any]
-"""The figures of one contender in one measurement. The README explains them."""
+"""One contender in one measurement; what it holds is said in the README."""
 
 WINDOW = 32
-"""The most tokens of a stream that may be in flight when streams run as fast as possible."""
+"""Tokens of a stream that may be under way when it goes as fast as it can."""
 
 
 class Phase:
@@ -124,9 +124,11 @@ async def _in_turns(
     return {name: phase.row() for name, phase in phases.items()}
 
 
-async def paced(field: Field, count: int, viewers: int, rounds: int, seconds: float) -> dict[str, Row]:
-    """Runs `count` streams of 50 tokens a second, each with the given number of viewers."""
-    contenders = field.contenders()
+async def paced(
+    field: Field, names: Sequence[str], count: int, viewers: int, rounds: int, seconds: float
+) -> dict[str, Row]:
+    """`count` streams of 50 tokens a second, with so many viewers each."""
+    contenders = field.contenders(names)
     streams = {one.name: await one.open(count, viewers) for one in contenders}
 
     async def work(phase: Phase) -> None:
@@ -146,9 +148,9 @@ async def paced(field: Field, count: int, viewers: int, rounds: int, seconds: fl
     return rows
 
 
-async def fastest(field: Field, count: int, rounds: int, seconds: float) -> dict[str, Row]:
-    """Sends as many tokens as possible, with at most `WINDOW` tokens of a stream in flight."""
-    contenders = field.contenders(frames=True)
+async def fastest(field: Field, names: Sequence[str], count: int, rounds: int, seconds: float) -> dict[str, Row]:
+    """As many tokens as go through, with at most `WINDOW` of a stream under way."""
+    contenders = field.contenders(names)
     streams = {one.name: await one.open(count) for one in contenders}
 
     async def work(phase: Phase) -> None:
@@ -181,14 +183,17 @@ async def tabs(field: Field, count: int) -> dict[str, Row]:
 
     async def starlette(index: int) -> Socket:
         socket = Socket()
-        await socket.open(field.starlette.port, f"/view/{index}")
+        await socket.open(field.servers["starlette"].port, f"/view/{index}")
         return socket
 
-    async def socketio(index: int) -> Socket:
+    async def socketio(index: int, server: str = "socketio") -> Socket:
         socket = SocketIo()
-        await socket.connect(field.socketio.port, "/socket.io")
+        await socket.connect(field.servers[server].port, "/socket.io")
         await socket.call("join", b'"%d"' % index)
         return socket
+
+    async def node(index: int) -> Socket:
+        return await socketio(index, "node")
 
     async def keyside(index: int) -> Socket:
         socket = SocketIo()
@@ -200,8 +205,9 @@ async def tabs(field: Field, count: int) -> dict[str, Row]:
         await socket.call("chat:open", chat)
 
     return {
-        "starlette": await _connect_all(field.starlette, starlette, count),
-        "socketio": await _connect_all(field.socketio, socketio, count),
+        "starlette": await _connect_all(field.servers["starlette"], starlette, count),
+        "socketio": await _connect_all(field.servers["socketio"], socketio, count),
+        "node": await _connect_all(field.servers["node"], node, count),
         "keyside": await _connect_all(field.keyside, keyside, count, opens),
     }
 
@@ -244,7 +250,7 @@ async def _fifty_at_once(inputs: Iterable[In], work: Callable[[In], Awaitable[Ou
 
 
 async def starts(servers: Sequence[Server], times: int) -> dict[str, Row]:
-    """Measures the time from the program's start to its first response 200, and its memory when it is idle.
+    """From the call of the program to its first 200, and its memory when it has nothing to do.
 
     The first start, which makes the database, counts for itself.
     """

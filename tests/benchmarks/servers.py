@@ -26,11 +26,14 @@ def free_port() -> int:
 class Server:
     """One child process, from `start` to `stop`."""
 
-    def __init__(self, name: str, arguments: list[str], port: int, log: Path) -> None:
+    def __init__(
+        self, name: str, command: list[str], port: int, log: Path, settings: dict[str, str] | None = None
+    ) -> None:
         self.name = name
         self.port = port
-        self._arguments = arguments
+        self._command = command
         self._log = log
+        self._settings = settings or {}
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> float:
@@ -46,7 +49,7 @@ class Server:
     def _spawn(self) -> subprocess.Popen[bytes]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("KEYSIDE_")}
         with self._log.open("ab") as log:
-            return subprocess.Popen([sys.executable, *self._arguments], cwd=ROOT, env=clean, stdout=log, stderr=log)
+            return subprocess.Popen(self._command, cwd=ROOT, env=clean | self._settings, stdout=log, stderr=log)
 
     def kill(self) -> None:
         """Kills the server with SIGKILL."""
@@ -94,22 +97,28 @@ class Server:
 
 
 def relay(kind: str, folder: Path) -> Server:
-    """A bare relay: `starlette` or `socketio`."""
+    """A bare relay: `starlette`, `socketio` or `node`."""
     port = free_port()
-    return Server(kind, ["-m", "tests.benchmarks.relays", kind, str(port)], port, folder / f"{kind}.log")
+    if kind == "node":
+        command = ["node", str(Path(__file__).with_name("relay.mjs")), str(port)]
+    else:
+        command = [sys.executable, "-m", "tests.benchmarks.relays", kind, str(port)]
+    return Server(kind, command, port, folder / f"{kind}.log")
 
 
 class Keyside(Server):
-    """`keyside serve` as a user runs it: SQLite on disk, every commit synced. Only the sign-in is off."""
+    """`keyside serve` as a user runs it: SQLite on disk, every commit synced. Only the sign-in is off.
 
-    def __init__(self, folder: Path) -> None:
+    With `settings` in its environment it is run in another way.
+    """
+
+    def __init__(self, folder: Path, name: str = "keyside", settings: dict[str, str] | None = None) -> None:
         port = free_port()
-        self.data = folder / "data"
+        self.data = folder / f"{name}-data"
         self.data.mkdir(exist_ok=True)
         options = ["--port", str(port), "--data-dir", str(self.data), "--auth", "off", "--no-browser"]
-        super().__init__(
-            "keyside", ["-m", "keyside", "serve", *options, "--log-level", "warning"], port, folder / "keyside.log"
-        )
+        command = [sys.executable, "-m", "keyside", "serve", *options, "--log-level", "warning"]
+        super().__init__(name, command, port, folder / f"{name}.log", settings)
 
 
 async def _answers(port: int) -> bool:

@@ -1,6 +1,7 @@
-"""How events reach readers in this process, and calls a scripted session."""
+"""How events reach readers in this process, and how a session is called: in memory, and over both transports."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,7 +10,14 @@ from keyside.adapters.followers import Followers
 from keyside.adapters.memory.hub import MemoryHub
 from keyside.core.changes import Entry, Removed
 from keyside.services.ports import Gone
-from keyside.testing import MemoryCalls
+from tests.contracts.sockets import CALL, World, world
+from tests.edge.live import SECONDS
+
+
+@pytest.fixture(params=["memory", "lean", "stock", "stock with callbacks"])
+async def here(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    async with world(request.param) as made:
+        yield made
 
 
 def entry(chat_id: int, seq: int) -> Entry:
@@ -22,8 +30,8 @@ async def next_of(coming: AsyncIterator[Entry], count: int) -> list[int]:
 
 
 @pytest.mark.rule("V2")
-async def test_every_reader_of_a_chat_gets_its_events_in_the_order_of_publishing() -> None:
-    hub = MemoryHub()
+async def test_every_reader_of_a_chat_gets_its_events_in_the_order_of_publishing(here: World) -> None:
+    hub = here.hub
     with hub.follow(1) as first:
         hub.publish([entry(1, 1), entry(1, 2)])
         with hub.follow(1) as second, hub.follow(2) as other:
@@ -67,15 +75,58 @@ async def test_the_hub_in_memory_notes_who_is_where_and_what_was_told() -> None:
     assert hub.told == [("chat:1", {"type": "x", "data": {}})]
 
 
-async def test_a_call_raises_as_soon_as_its_session_goes() -> None:
-    calls = MemoryCalls()
+# --- calls -----------------------------------------------------------------------------------------
+
+
+def request(n: int) -> dict[str, object]:
+    return {"type": CALL, "data": {"n": n}}
+
+
+async def test_a_call_returns_what_its_session_answers(here: World) -> None:
+    session, other = await here.session(), await here.session()
+    session.answers(lambda data: {"n": data["n"] + 1})
+    other.answers(lambda data: {"n": -data["n"]})
+    async with asyncio.timeout(SECONDS):
+        assert await asyncio.gather(*(here.calls.call(session.session_id, request(n)) for n in range(20))) == [
+            {"n": n + 1} for n in range(20)
+        ]
+        assert await here.calls.call(other.session_id, request(5)) == {"n": -5}
+    assert (await session.next(CALL))["data"] == {"n": 0}
+
+
+async def test_a_call_raises_as_soon_as_its_session_goes(here: World) -> None:
+    session = await here.session()
+    waiting = [asyncio.ensure_future(here.calls.call(session.session_id, request(n))) for n in (1, 2)]
+    assert [(await session.next(CALL))["data"]["n"] for _ in waiting] == [1, 2]
+    await session.close()
+    for one in waiting:
+        with pytest.raises(Gone):
+            await asyncio.wait_for(one, SECONDS)
     with pytest.raises(Gone):
-        await calls.call("nobody", {"type": "x", "data": {}})
-    calls.sessions["s"] = asyncio.Queue()
-    waiting = asyncio.ensure_future(calls.call("s", {"type": "x", "data": {"n": 1}}))
-    await asyncio.sleep(0)
-    assert calls.sessions["s"].get_nowait() == {"type": "x", "data": {"n": 1}}
-    calls.gone("s")
+        await asyncio.wait_for(here.calls.call(session.session_id, request(3)), SECONDS)
+
+
+async def test_a_call_to_nobody_raises_at_once(here: World) -> None:
     with pytest.raises(Gone):
-        await waiting
-    calls.tell("s", {"type": "x", "data": {}})
+        await asyncio.wait_for(here.calls.call("nobody", request(1)), SECONDS)
+
+
+async def test_a_call_that_is_given_up_leaves_the_others_alone(here: World) -> None:
+    session = await here.session()
+    given_up = asyncio.ensure_future(here.calls.call(session.session_id, request(1)))
+    await session.next(CALL)
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    session.answers(lambda data: data["n"])
+    async with asyncio.timeout(SECONDS):
+        assert await here.calls.call(session.session_id, request(2)) == 2
+
+
+async def test_what_is_told_arrives_in_order_and_may_be_told_to_nobody(here: World) -> None:
+    session = await here.session()
+    here.calls.tell("nobody", {"type": "x", "data": {}})
+    for n in range(50):
+        here.calls.tell(session.session_id, {"type": "x", "data": {"n": n}})
+    got = [(await session.next("x"))["data"]["n"] for _ in range(50)]
+    assert all(one < other for one, other in itertools.pairwise(got))

@@ -1,8 +1,9 @@
-"""Servers that several tests share. Each test checks that its server logged no traceback."""
+"""Servers that several tests share; each test looks whether it made its server stumble."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -10,10 +11,21 @@ import pytest
 
 from tests.edge.live import LiveServer
 
+SOCKET_TESTS = {"test_sockets", "test_frames", "test_overload", "test_revoked", "test_blocking_client"}
+"""The modules whose tests run on servers with both transports; the others need only the usual one."""
+
+Serve = Callable[[str, str], LiveServer]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "transport" in metafunc.fixturenames:
+        both = metafunc.module.__name__.rpartition(".")[2] in SOCKET_TESTS
+        metafunc.parametrize("transport", ["lean", "stock"] if both else ["lean"], scope="session")
+
 
 @contextmanager
-def _served(folder: Path, auth: str, **settings: str) -> Iterator[LiveServer]:
-    server = LiveServer(folder, auth, **settings)
+def _served(folder: Path, auth: str, transport: str) -> Iterator[LiveServer]:
+    server = LiveServer(folder, auth, transport=transport)
     try:
         server.start()
         yield server
@@ -22,29 +34,30 @@ def _served(folder: Path, auth: str, **settings: str) -> Iterator[LiveServer]:
 
 
 @pytest.fixture(scope="session")
-def _off_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with _served(tmp_path_factory.mktemp("off"), "off") as server:
-        yield server
+def _serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """Returns the one server with that sign-in and transport, and starts it where it is asked for first."""
+    with ExitStack() as servers:
 
+        @cache
+        def serve(auth: str, transport: str) -> LiveServer:
+            folder = tmp_path_factory.mktemp(f"{auth}-{transport}")
+            return servers.enter_context(_served(folder, auth, transport))
 
-@pytest.fixture(scope="session")
-def _local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with _served(tmp_path_factory.mktemp("local"), "local") as server:
-        yield server
+        yield serve
 
 
 @contextmanager
 def _quiet(server: LiveServer) -> Iterator[LiveServer]:
-    """Checks that the server's log shows no traceback after the test."""
+    """Whatever is sent to it, the log shows no traceback."""
     before = len(server.log)
     yield server
     assert "Traceback" not in server.log[before:], server.log[before:]
 
 
 @pytest.fixture
-def live(_off_server: LiveServer) -> Iterator[LiveServer]:
+def live(_serve: Serve, transport: str) -> Iterator[LiveServer]:
     """A server without sign-in."""
-    with _quiet(_off_server) as server:
+    with _quiet(_serve("off", transport)) as server:
         yield server
 
 
@@ -55,28 +68,34 @@ async def http(live: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def local(_local_server: LiveServer) -> Iterator[LiveServer]:
+def local(_serve: Serve, transport: str) -> Iterator[LiveServer]:
     """A server with sign-in."""
-    with _quiet(_local_server) as server:
+    with _quiet(_serve("local", transport)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def signed_in(_local_server: LiveServer) -> dict[str, str]:
-    """The headers of a browser that redeemed the link that the server printed."""
+def _sign_in(_serve: Serve) -> Callable[[str], dict[str, str]]:
+    """Redeems the link that a server has printed. That works once, and is done once."""
 
-    async def redeem() -> dict[str, str]:
-        async with _local_server.http(origin=_local_server.url) as client:
-            code = _local_server.link.rpartition("#")[2]
+    async def redeem(server: LiveServer) -> dict[str, str]:
+        async with server.http(origin=server.url) as client:
+            code = server.link.rpartition("#")[2]
             answer = await client.post("/api/auth/redeem", json={"code": code})
             assert answer.status_code == 200, answer.text
-            return {"cookie": f"keyside_session={answer.cookies['keyside_session']}", "origin": _local_server.url}
+            return {"cookie": f"keyside_session={answer.cookies['keyside_session']}", "origin": server.url}
 
-    return asyncio.run(redeem())
+    return cache(lambda transport: asyncio.run(redeem(_serve("local", transport))))
+
+
+@pytest.fixture(scope="session")
+def signed_in(_sign_in: Callable[[str], dict[str, str]], transport: str) -> dict[str, str]:
+    """The headers of a browser that is signed in."""
+    return _sign_in(transport)
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[LiveServer]:
-    """A server for one test, which may kill and restart it."""
-    with _served(tmp_path, "off") as server, _quiet(server):
+def own_server(tmp_path: Path, transport: str) -> Iterator[LiveServer]:
+    """A server of this test alone, that it may kill and start again."""
+    with _served(tmp_path, "off", transport) as server, _quiet(server):
         yield server

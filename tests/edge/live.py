@@ -20,6 +20,8 @@ from websockets.asyncio.client import connect as websocket
 
 PROGRAM = [sys.executable, "-W", "error", "-m", "keyside", "serve", "--port", "0", "--no-browser"]
 SOCKET_PATH = "/ws/socket.io"
+SHORT_PATH = "/ws"
+"""The same endpoint: library clients take the one, raw sockets the other (C1)."""
 SECONDS = 20
 """The most seconds that any step may take, on a busy machine."""
 
@@ -278,7 +280,7 @@ class RawSocket:
 @asynccontextmanager
 async def raw_socket(url: str, auth: object = None, **headers: str) -> AsyncIterator[tuple[RawSocket, str]]:
     """A Socket.IO connection without a client library, and its session id."""
-    address = f"{url.replace('http', 'ws', 1)}{SOCKET_PATH}/?EIO=4&transport=websocket"
+    address = f"{url.replace('http', 'ws', 1)}{SHORT_PATH}/?EIO=4&transport=websocket"
     async with websocket(address, additional_headers=headers, max_size=None, ping_interval=None) as connection:
         raw = RawSocket(connection)
         await raw.receive("0")

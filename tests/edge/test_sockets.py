@@ -8,8 +8,11 @@ from typing import Any
 import httpx
 import pytest
 import socketio.exceptions
+from websockets.asyncio.client import connect as websocket
+from websockets.exceptions import InvalidStatus
 
 from tests.edge.live import (
+    SECONDS,
     SOCKET_PATH,
     Client,
     Executor,
@@ -77,6 +80,29 @@ async def test_long_polling_works_for_viewers(live: LiveServer, http: httpx.Asyn
         await desk.finish(offer, 0, 'data: {"choices":[{"delta":{"content":"polled"}}]}')
         assert (await viewer.event("delta"))["content"] == "polled"
         assert (await viewer.run_state("done"))["id"] == started["run"]["id"]
+
+
+@rule("C1")
+@pytest.mark.parametrize("path", ["/ws", "/ws/", "/ws/socket.io", "/ws/socket.io/"])
+async def test_the_endpoint_has_two_paths(live: LiveServer, path: str) -> None:
+    async with live.http() as client:
+        answer = await client.get(f"{path}?EIO=4&transport=polling")
+    assert answer.status_code == 200
+    assert answer.text.startswith('0{"sid":')
+    async with websocket(f"{live.url.replace('http', 'ws', 1)}{path}?EIO=4&transport=websocket") as socket:
+        assert str(await asyncio.wait_for(socket.recv(), SECONDS)).startswith('0{"sid":')
+
+
+@rule("C1")
+@pytest.mark.parametrize("path", ["/wsx", "/ws/other", "/ws/socket.io/other", "/ws/socket.iox", "/ws//", "/WS"])
+async def test_what_is_beside_the_endpoint_is_not_served(live: LiveServer, path: str) -> None:
+    async with live.http() as client:
+        answer = await client.get(httpx.URL(f"{live.url}{path}?EIO=4&transport=polling"))
+    assert not answer.text.startswith("0{")
+    assert answer.status_code == 404
+    with pytest.raises(InvalidStatus) as refused:
+        await websocket(f"{live.url.replace('http', 'ws', 1)}{path}?EIO=4&transport=websocket")
+    assert refused.value.response.status_code in {403, 404}
 
 
 @rule("C2")

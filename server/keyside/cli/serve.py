@@ -21,6 +21,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from keyside.adapters.socketio.connection import Connection
 from keyside.cli.problems import Problem, foreseeable
 from keyside.protocol.wire import MAX_PACKET
 from keyside.settings import Settings
@@ -104,7 +105,7 @@ def _config(settings: Settings, asgi: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         asgi,
         http="httptools",
-        ws="websockets-sansio",
+        ws=Connection if settings.transport == "lean" else "websockets-sansio",
         ws_max_size=MAX_PACKET + 1024,
         ws_per_message_deflate=False,
         ws_ping_interval=None,

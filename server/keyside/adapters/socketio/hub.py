@@ -1,24 +1,18 @@
 """The hub over Socket.IO rooms."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import socketio
-from engineio.packet import MESSAGE
-from engineio.packet import Packet as TransportPacket
-from socketio.packet import EVENT
 
 from keyside.adapters.followers import Followers
-from keyside.adapters.socketio.server import Json
+from keyside.adapters.socketio import packets
+from keyside.adapters.socketio.backlog import MAX_BACKLOG
 from keyside.core.changes import Entry
 from keyside.protocol import wire
 from keyside.services.ports import Gone, chat_room
-
-MAX_BACKLOG = 1024 * 1024
-"""Bytes that may wait for one socket before it is told to open its chat again (V5)."""
-_FEW = 4
-"""Packets that are not worth being measured."""
 
 
 class SocketHub:
@@ -43,11 +37,11 @@ class SocketHub:
         sockets = self._sockets_in(room)
         if not sockets:
             return
-        packet = self._packet({"type": "chat:event", "data": entry.payload})
+        packet = packets.event(_event(entry))
         for session_id, socket in sockets:
-            if _backlog(socket) > MAX_BACKLOG:
+            if socket.queue.waiting > MAX_BACKLOG:
                 self._sio.manager.basic_leave_room(session_id, "/", room)
-                self.tell(session_id, wire.ChatReopen(data=wire.ChatRef(chat_id=entry.chat_id)).model_dump())
+                self.tell(session_id, _reopen(entry))
             else:
                 socket.queue.put_nowait(packet)
 
@@ -55,7 +49,7 @@ class SocketHub:
         """See `Hub`."""
         sockets = self._sockets_in(room)
         if sockets:
-            packet = self._packet(message)
+            packet = packets.event(message)
             for _, socket in sockets:
                 socket.queue.put_nowait(packet)
 
@@ -66,10 +60,6 @@ class SocketHub:
         pairs = self._sio.manager.get_participants("/", room)
         found = [(session_id, self._sio.eio.sockets.get(transport_id)) for session_id, transport_id in pairs]
         return [(session_id, socket) for session_id, socket in found if socket is not None and not socket.closed]
-
-    @staticmethod
-    def _packet(message: dict[str, Any]) -> TransportPacket:
-        return TransportPacket(MESSAGE, f"{EVENT}{Json.dumps(['events', message])}")
 
     def follow(self, chat_id: int) -> AbstractContextManager[AsyncIterator[Entry]]:
         """See `Hub`."""
@@ -87,9 +77,36 @@ class SocketHub:
         await self._sio.leave_room(session_id, room)
 
 
-def _backlog(socket: Any) -> int:
-    """Bytes that wait in a socket's queue; 0 where it holds only a few packets."""
-    waiting = socket.queue
-    if waiting.qsize() <= _FEW:
-        return 0
-    return sum(len(packet.data) for packet in waiting._queue if packet is not None and packet.data)
+class StockHub(SocketHub):
+    """`Hub` by the library's own `emit`.
+
+    Each `emit` takes the same two turns of the event loop until its packet is in the sockets' queues. So what was said
+    first leaves first, though each is said by a task of its own.
+    """
+
+    def __init__(self, sio: socketio.AsyncServer) -> None:
+        super().__init__(sio)
+        self._saying: set[asyncio.Task[None]] = set()
+
+    def _publish_one(self, entry: Entry) -> None:
+        room = chat_room(entry.chat_id)
+        for session_id, socket in self._sockets_in(room):
+            if socket.queue.waiting > MAX_BACKLOG:
+                self._sio.manager.basic_leave_room(session_id, "/", room)
+                self.tell(session_id, _reopen(entry))
+        self.tell(room, _event(entry))
+
+    def tell(self, room: str, message: dict[str, Any]) -> None:
+        """See `Hub`."""
+        if room in self._sio.manager.rooms.get("/", {}):
+            task = asyncio.ensure_future(self._sio.emit("events", message, room=room))
+            self._saying.add(task)
+            task.add_done_callback(self._saying.discard)
+
+
+def _event(entry: Entry) -> dict[str, Any]:
+    return {"type": "chat:event", "data": entry.payload}
+
+
+def _reopen(entry: Entry) -> dict[str, Any]:
+    return wire.ChatReopen(data=wire.ChatRef(chat_id=entry.chat_id)).model_dump()

@@ -1,16 +1,23 @@
-"""Socket.IO's packets, read so that a malformed one never raises: it is passed over, or is an unknown event (C4)."""
+"""Packets of Socket.IO: a malformed one of a client never raises (C4), and an event for many is encoded once."""
 
-import logging
 from typing import Any
 
+import engineio.packet
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT_ERROR, EVENT, Packet
+
+from keyside.adapters.socketio.codec import Json, encoded
+from keyside.adapters.socketio.frames import text_frame
 
 _RESERVED = frozenset({"connect", "disconnect", "*"})
 """Names under which the library calls handlers by itself: from a client they are names like any other."""
+_EVENT = b"%d" % EVENT
 
 
 class ServerPacket(Packet):  # type: ignore[misc]
-    """A packet of a client, or for one. Nothing binary travels on this wire: its attachments are passed over."""
+    """A packet of a client, or for one. A malformed one is passed over, or becomes an unknown event.
+
+    Nothing binary travels on this wire: the attachments of a binary packet are passed over.
+    """
 
     packet_type: Any
     namespace: Any
@@ -43,16 +50,39 @@ class ServerPacket(Packet):  # type: ignore[misc]
         return 0
 
 
-def plain_event(encoded: object) -> tuple[int | None, list[Any]] | None:
+class Said(engineio.packet.Packet):  # type: ignore[misc]
+    """A packet for any number of sockets. It is encoded once: `frame` is its WebSocket frame."""
+
+    def __init__(self, packet: bytes) -> None:
+        super().__init__(engineio.packet.MESSAGE)
+        self._text = b"4" + packet
+        self.frame = text_frame(self._text)
+
+    def encode(self, b64: bool = False) -> str:
+        """See `Packet`."""
+        return self._text.decode()
+
+
+def event(message: dict[str, Any]) -> Said:
+    """The event `events` with this message (C6)."""
+    return Said(b'2["events",%s]' % encoded(message))
+
+
+def answer(number: int, value: Any) -> Said:
+    """The acknowledgement of a client's event."""
+    return Said(b"3%d[%s]" % (number, encoded(value)))
+
+
+def plain_event(packet: bytes) -> tuple[int | None, list[Any]] | None:
     """The number and the data of an event of the default namespace, as nearly all packets are; `None`: another one."""
-    if not isinstance(encoded, str) or encoded[:1] != str(EVENT):
+    if packet[:1] != _EVENT:
         return None
-    at = encoded.find("[", 1, 24)
-    number = encoded[1:at]
-    if at < 0 or (number and not (number.isascii() and number.isdigit())):
+    at = packet.find(b"[", 1, 24)
+    number = packet[1:at]
+    if at < 0 or (number and not number.isdigit()):
         return None
     try:
-        data = ServerPacket.json.loads(encoded[at:])
+        data = Json.loads(packet[at:])
     except (ValueError, RecursionError):
         return None
     return int(number) if number else None, _named(data)
@@ -65,11 +95,3 @@ def _named(data: Any) -> list[Any]:
     if data[0] in _RESERVED:
         return [f"{data[0]} (reserved)"]
     return data
-
-
-def in_one_line(record: logging.LogRecord) -> bool:
-    """A filter for the transport's log: what clients send wrongly is no reason for a traceback."""
-    if record.exc_info and record.exc_info[1] is not None:
-        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r}", None
-        record.exc_info = record.exc_text = None
-    return True

@@ -1,105 +1,294 @@
-"""Engine.IO over WebSockets with as little work for each message as can be: no task, no timer of its own."""
+"""Every override of what python-engineio and python-socketio keep to themselves; `private_parts.py` lists these."""
 
 import asyncio
-from collections.abc import Callable
+import inspect
+import itertools
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
 from typing import Any
 
 import engineio
+import socketio
 from engineio.async_drivers.asgi import WebSocket
 from engineio.exceptions import UnknownPacketError
-from engineio.packet import MESSAGE, Packet
+from engineio.packet import CLOSE, Packet
+
+from keyside.adapters.socketio.backlog import DEAF_BACKLOG, Backlog
+from keyside.adapters.socketio.connection import DIRECT, Connection
+from keyside.adapters.socketio.frames import text_frame
+from keyside.adapters.socketio.packets import Said, answer, plain_event
+
+_CLOSE_SECONDS = 2
+"""How long a client that does not read may delay the end of its connection."""
 
 
-class Transport(engineio.AsyncServer):  # type: ignore[misc]
-    """Engine.IO, which would otherwise let the ASGI server log a traceback for what is no packet at all."""
+class Manager(socketio.AsyncManager):  # type: ignore[misc]
+    """Numbers callbacks over the whole process, so that a late one can never answer another call (C8)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers = itertools.count(secrets.randbits(48))
+
+    def _generate_ack_id(self, sid: str, callback: Callable[..., Any]) -> int:
+        id = next(self._numbers)
+        self.callbacks.setdefault(sid, {})[id] = callback
+        return id
+
+
+class StockServer(socketio.AsyncServer):  # type: ignore[misc]
+    """The library's server. Handlers may return what can be awaited, as they may in `LeanServer`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.eio.create_queue = Backlog
+
+    def on(self, event: str, handler: Callable[..., Any] | None = None, namespace: str | None = None) -> Any:
+        """See `AsyncServer`."""
+        if handler is None:
+            return partial(self.on, event, namespace=namespace)
+        super().on(event, _awaiting(handler), namespace)
+        return handler
+
+
+class LeanServer(StockServer):
+    """Socket.IO that hands an event straight to its handler and writes the acknowledgement straight to the socket.
+
+    A handler may be a coroutine function: then a task runs it. It may also be a plain function that returns the answer,
+    or an `asyncio.Future` of it: then there is no task, and the acknowledgement is sent when the future is done.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._direct: dict[str, Callable[..., Any]] = {}
+        self._answering: set[asyncio.Future[Any]] = set()
+        super().__init__(**options)
+        self.eio.take_event = self.take_event
+
+    def _engineio_server_class(self) -> type["LeanTransport"]:
+        return LeanTransport
+
+    def on(self, event: str, handler: Callable[..., Any] | None = None, namespace: str | None = None) -> Any:
+        """See `AsyncServer`."""
+        if handler is not None and namespace in (None, "/"):
+            self._direct[event] = handler
+        return super().on(event, handler, namespace)
+
+    def take_event(self, transport_id: str, packet: bytes) -> bool:
+        """Hands an ordinary event to its handler. Returns `False` for every other packet, and does nothing then."""
+        event = plain_event(packet)
+        if event is None:
+            return False
+        session_id = self.manager.sid_from_eio_sid(transport_id, "/")
+        if not self.manager.is_connected(session_id, "/"):
+            return False
+        number, (name, *arguments) = event
+        handler = self._direct.get(name)
+        try:
+            if handler is not None:
+                said = handler(session_id, *arguments)
+            elif (handler := self._direct.get("*")) is not None:
+                said = handler(name, session_id, *arguments)
+            else:
+                return True
+        except Exception:
+            self.logger.exception("an event could not be handled")
+            return True
+        if inspect.iscoroutine(said) or asyncio.isfuture(said):
+            self._answer_later(transport_id, number, said)
+        elif number is not None:
+            self.put(transport_id, answer(number, said))
+        return True
+
+    def _answer_later(self, transport_id: str, number: int | None, said: Awaitable[Any]) -> None:
+        future = asyncio.ensure_future(said)
+        self._answering.add(future)
+
+        def done(future: asyncio.Future[Any]) -> None:
+            self._answering.discard(future)
+            if future.cancelled():
+                return
+            if future.exception() is not None:
+                self.logger.error("an event could not be handled", exc_info=future.exception())
+            elif number is not None:
+                self.put(transport_id, answer(number, future.result()))
+
+        future.add_done_callback(done)
+
+    def put(self, transport_id: str, said: Said) -> None:
+        """Sends a packet to a socket, if it is there."""
+        socket = self.eio.sockets.get(transport_id)
+        if socket is not None and not socket.closed:
+            socket.queue.put_nowait(said)
+
+    async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
+        """What came by polling, and what is no ordinary event."""
+        if not isinstance(data, str) or not self.take_event(eio_sid, data.encode(errors="replace")):
+            await super()._handle_eio_message(eio_sid, data)
+
+
+class LeanTransport(engineio.AsyncServer):  # type: ignore[misc]
+    """Engine.IO over WebSockets with as little work for each message as can be: no task, no timer of its own."""
+
+    take_event: Callable[[str, bytes], bool]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._async: dict[str, Any] = {**vars(self)["_async"], "websocket": DirectWebSocket}
 
-    async def handle_request(self, *args: Any, **kwargs: Any) -> Any:
-        """See `engineio.AsyncServer`."""
-        try:
-            return await super().handle_request(*args, **kwargs)
-        except ValueError as error:
-            self.logger.warning("a socket was closed for what it sent: %r", error)
-
 
 class DirectWebSocket(WebSocket):  # type: ignore[misc]
-    """A connection that begins as a WebSocket; one that comes from polling is left to the library.
+    """A connection that begins as a WebSocket of our own ASGI server; any other is left to the library.
 
     The library makes two tasks and a timer for each message that it reads, and for each that it writes.
     """
 
-    def __init__(self, handler: Callable[..., Any], server: Transport) -> None:
+    def __init__(self, handler: Callable[..., Any], server: LeanTransport) -> None:
         super().__init__(handler, server)
         self._server = server
 
     async def __call__(self, environ: dict[str, Any]) -> str:
         """Serves the connection to its end."""
         socket = self.handler.__self__
-        if socket.connected:
+        connection = environ["asgi.scope"].get("extensions", {}).get(DIRECT)
+        if socket.connected or connection is None:
             return str(await super().__call__(environ))
-        self.asgi_receive, self.asgi_send = environ["asgi.receive"], environ["asgi.send"]
-        await self.asgi_send({"type": "websocket.accept"})
+        receive, send = environ["asgi.receive"], environ["asgi.send"]
+        await send({"type": "websocket.accept"})
         socket.connected = socket.upgraded = True
-        writer = asyncio.ensure_future(self._write_all(socket))
+        line = Line(self._server, socket, connection)
         try:
-            await self._read_all(socket)
-        except TimeoutError:
-            writer.cancel()  # nobody may be there to take what it writes
+            await line.until_end(receive)
         finally:
-            socket.queue.put_nowait(None)
-            await asyncio.wait([writer])
             await socket.close(wait=False, abort=True, reason=self._server.reason.TRANSPORT_CLOSE)
+            await _closed(connection, send)
         return ""
 
-    async def _read_all(self, socket: Any) -> None:
-        """Reads until the client goes, breaks the rules, or says nothing for longer than two pings take."""
-        loop = asyncio.get_running_loop()
+
+async def _closed(connection: Connection, send: Callable[[dict[str, str]], Awaitable[None]]) -> None:
+    """Closes a connection that the client has not closed. One that takes no bytes is cut off."""
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await send({"type": "websocket.close"})
+    except TimeoutError:
+        connection.transport.abort()
+    except Exception:  # noqa: S110 - it is closed already, which ASGI servers tell in several ways
+        pass
+
+
+class Line:
+    """One WebSocket: it takes the place of the socket's queue, and writes at once what is put into it."""
+
+    def __init__(self, server: LeanTransport, socket: Any, connection: Connection) -> None:
+        self._server = server
+        self._socket = socket
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
+        self._early: deque[bytes] | None = None
+        """What came while a packet was under way that takes its time, and that packet; `None` where there is none."""
+        self._working: asyncio.Task[None] | None = None
+        early, socket.queue = socket.queue, self
+        while not early.empty():
+            self.put_nowait(early.get_nowait())
+        connection.on_message = self._take
+
+    # --- in place of a queue ---------------------------------------------------------------------
+
+    async def put(self, packet: Packet | None) -> None:
+        """See `asyncio.Queue`."""
+        self.put_nowait(packet)
+
+    def put_nowait(self, packet: Packet | None) -> None:
+        """See `asyncio.Queue`. After the packet that closes, the connection ends."""
+        if packet is None:
+            return
+        self._connection.write(packet.frame if type(packet) is Said else text_frame(packet.encode().encode()))
+        if packet.packet_type == CLOSE:
+            self._connection.end()
+
+    async def join(self) -> None:
+        """See `asyncio.Queue`."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have not left yet."""
+        return self._connection.waiting
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    async def until_end(self, receive: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        """Returns when the client has gone, or says nothing for longer than two pings take."""
         patience = self._server.ping_interval + self._server.ping_timeout
-        handle = self._server.handlers["message"]
-        async with asyncio.timeout(patience) as silence:
-            while (data := await self.wait()) and len(data) <= self._server.max_http_buffer_size:
-                until = loop.time() + patience
-                if until > (silence.when() or 0) + 1:
-                    silence.reschedule(until)
-                packet = None if data[0] == "4" else Packet(encoded_packet=data)
-                try:
-                    if packet is None:
-                        await handle(socket.sid, data[1:])
-                    else:
-                        await socket.receive(packet)
-                except UnknownPacketError:
-                    pass
-                except Exception:
-                    self._server.logger.exception("a message could not be handled")
-                if socket.closed:
-                    return
+        while self._heard + patience > self._loop.time():
+            try:
+                async with asyncio.timeout_at(self._heard + patience):
+                    if (await receive())["type"] == "websocket.disconnect":
+                        return
+            except TimeoutError:
+                pass
 
-    async def wait(self) -> str | bytes | None:
-        """The next message; nothing when the client has gone."""
-        event = await self.asgi_receive()
-        if event["type"] != "websocket.receive":
-            return None
-        text: str | None = event.get("text")
-        return text if text is not None else event["bytes"]
+    def _take(self, message: bytes) -> None:
+        """A message came. An ordinary event is handled here, any other packet in a task.
 
-    async def _write_all(self, socket: Any) -> None:
-        """Writes what is queued, until `None` is."""
-        queue = socket.queue
+        What comes next waits for that task. So does all that a client sends which does not read its answers.
+        """
+        self._heard = self._loop.time()
+        if self._socket.closed:
+            return
+        if len(message) > self._server.max_http_buffer_size:
+            self._connection.end()
+        elif self._early is not None:
+            self._early.append(message)
+        elif message == b"3":
+            self._socket.schedule_ping()
+        elif self._connection.waiting > DEAF_BACKLOG or not self._take_event(message):
+            self._early = deque((message,))
+            self._connection.read_on(False)
+            self._working = asyncio.ensure_future(self._take_in_turn(self._early))
+
+    def _take_event(self, message: bytes) -> bool:
+        return message[:1] == b"4" and self._server.take_event(self._socket.sid, message[1:])
+
+    async def _take_in_turn(self, early: deque[bytes]) -> None:
+        while early and not self._socket.closed:
+            message = early.popleft()
+            if self._connection.waiting > DEAF_BACKLOG:
+                await self._connection.writable.wait()
+            if not self._take_event(message):
+                await self._take_other(message.decode(errors="replace"))
+        self._early = None
+        if self._socket.closed:
+            self._connection.end()
+        else:
+            self._connection.read_on(True)
+
+    async def _take_other(self, message: str) -> None:
         try:
-            while (packet := await queue.get()) is not None:
-                queue.task_done()
-                await self.asgi_send({"type": "websocket.send", "text": packet.encode()})
-            queue.task_done()
+            packet = None if message[:1] == "4" else Packet(encoded_packet=message)
+        except ValueError as error:
+            self._server.logger.warning("a socket was closed for what it sent: %r", error)
+            self._connection.end()
+            return
+        try:
+            if packet is None:
+                await self._server.handlers["message"](self._socket.sid, message[1:])
+            else:
+                await self._socket.receive(packet)
+        except UnknownPacketError:
+            pass
         except Exception:
-            self._server.logger.info("%s: a socket cannot be written to any more", socket.sid)
-        await self.close()
+            self._server.logger.exception("a message could not be handled")
 
 
-def put(server: Transport, transport_id: str, encoded: str) -> None:
-    """Queues an encoded Socket.IO packet for a socket, if it is there."""
-    socket = server.sockets.get(transport_id)
-    if socket is not None and not socket.closed:
-        socket.queue.put_nowait(Packet(MESSAGE, encoded))
+def _awaiting(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """The handler as a coroutine function, whatever it returns."""
+    if inspect.iscoroutinefunction(handler):
+        return handler
+
+    @wraps(handler)
+    async def awaited(*arguments: Any) -> Any:
+        said = handler(*arguments)
+        return await said if inspect.isawaitable(said) else said
+
+    return awaited

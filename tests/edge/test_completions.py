@@ -277,3 +277,90 @@ async def test_a_call_for_an_absent_executor_fails_at_once(live: LiveServer, htt
     answer = await http.post("/api/chat/completions", json={"model": "absent/m", "messages": MESSAGES})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_executor")
     assert answer.headers["retry-after"].isdigit()
+
+
+# --- what comes from outside -------------------------------------------------------------------------
+
+
+def deep(levels: int) -> Any:
+    """Lists in lists."""
+    value: Any = "x"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"executor_id": "with a space"}, 400),
+        ({"executor_id": 5}, 400),
+        ({"session_id": "s" * 101}, 400),
+        ({"session_id": ["s"]}, 400),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": None}]}]}, 404),
+        ({"messages": [{"role": "user", "content": [None, 5, {"text": {}}]}]}, 404),
+        ({"messages": [{"role": "user", "content": "x" * 1_200_000}]}, 404),
+        ({"messages": [{"role": "user", "content": "x" * 4_300_000}]}, 413),
+        ({"metadata": deep(400)}, 400),
+        ({"seed": 10**30}, 404),
+        ({"chat_id": 2**70}, 400),
+        ({"chat_id": 2**60}, 404),
+        ({"chat_id": "chat_001"}, 400),
+        ({"first_line_timeout": -1}, 400),
+        ({"idle_timeout": 10**9}, 400),
+        ({"model": ""}, 400),
+        ({"provider": {"order": ["Together"]}}, 404),
+        ({"provider": "p" * 61}, 400),
+    ],
+)
+async def test_whatever_a_body_holds_it_is_checked_before_anything_is_begun(
+    http: httpx.AsyncClient, more: dict[str, Any], status: int
+) -> None:
+    asked = {"model": "nobody/none", "messages": MESSAGES, **more}
+    answer = await http.post("/api/chat/completions", json=asked)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"model": "nobody/none", "messages": [{"role": "user", "content": "x"}], "user": "\\ud800"}',
+        b"[1]",
+        b"null",
+        b'"text"',
+        b"\xff\xfe",
+        b"{" * 2000,
+        b'{"model": "m", "messages": [{"role": "user", "content": NaN}]}',
+    ],
+)
+async def test_a_body_that_is_no_object_of_well_formed_json_is_refused(http: httpx.AsyncClient, content: bytes) -> None:
+    answer = await http.post("/api/chat/completions", content=content, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("idempotency-key", "k" * 301), ("keyside-wait", "\u00b2"), ("keyside-wait", "9" * 5000)],
+)
+async def test_headers_have_bounds(http: httpx.AsyncClient, name: str, value: str) -> None:
+    asked = {"model": "m", "messages": MESSAGES}
+    answer = await http.post("/api/chat/completions", json=asked, headers={name: value.encode("latin-1")})  # type: ignore[dict-item]
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+
+
+@rule("E2")
+async def test_openrouters_own_provider_object_is_passed_on_and_a_name_is_ours(
+    live: LiveServer, http: httpx.AsyncClient
+) -> None:
+    routing = {"order": ["Together"], "allow_fallbacks": False}
+    async with executing(live.url, "router") as router:
+        for provider, passed in ((routing, routing), ("router", None)):
+            asked = {"model": "router/m", "messages": MESSAGES, "provider": provider, "idle_timeout": 7}
+            calling = asyncio.create_task(http.post("/api/chat/completions", json=asked))
+            offer = await router.offer()
+            await router.claim(offer)
+            await router.send(offer, 0, text_line("a"), DONE)
+            assert (await calling).status_code == 200
+            assert offer["form_data"].get("provider") == passed
+            assert (offer["idle_timeout"], "idle_timeout" in offer["form_data"]) == (7, False)

@@ -242,7 +242,7 @@ async def test_what_is_not_there_or_not_valid_is_an_error_in_one_shape(
         ({"model": "m", "mode": "rewrite"}, (400, "bad_request")),
         ({"model": "m", "mode": "continue"}, (404, "not_found")),
         ({"model": "m", "message": {"content": "x"}, "parent_id": "nobody"}, (404, "not_found")),
-        ({"model": "m", "message": {"content": "x" * 1_100_000}}, (400, "bad_request")),
+        ({"model": "m", "message": {"content": "x" * 4_200_000}}, (400, "bad_request")),
         ({"model": "m", "message": {"content": "x"}, "session_id": "nobody"}, (404, "session_gone")),
     ],
 )
@@ -376,3 +376,15 @@ async def test_a_token_does_only_what_its_scopes_say(local: LiveServer, signed_i
                     assert error_of(ack) == "forbidden"
             frame = await client.call("some-channel", {"attempt": 1, "index": 0, "lines": []})
             assert error_of(frame) == ("unknown_event" if scope == "executor" else "forbidden")
+
+
+@pytest.mark.parametrize(
+    "params",
+    ['{"user": "\\ud800"}', '{"deep": ' + "[" * 400 + "]" * 400 + "}", '{"seed": 1' + "0" * 40 + "}"],
+)
+async def test_options_that_could_not_be_written_again_are_refused(http: httpx.AsyncClient, params: str) -> None:
+    chat_id = await new_chat(http)
+    content = '{"model": "m", "message": {"content": "x"}, "params": ' + params + "}"
+    headers = {"content-type": "application/json"}
+    answer = await http.post(f"/api/chats/{chat_id}/runs", content=content.encode(), headers=headers)
+    assert code_of(answer) == (400, "bad_request")

@@ -119,7 +119,7 @@ class ChatLog(Protocol):
         ...
 
     async def runs_in(self, chat_id: int, message_ids: Collection[str] | None = None) -> tuple[Run, ...]:
-        """The chat's runs that have not ended for good, oldest first; with `message_ids` only those of these messages."""
+        """The chat's runs that have not ended for good, oldest first; with `message_ids` those of these messages."""
         ...
 
     async def runs_of(self, executor: str) -> tuple[Run, ...]:

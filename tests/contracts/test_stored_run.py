@@ -210,7 +210,7 @@ async def test_a_database_of_the_first_version_goes_on(tmp_path: Path) -> None:
     writer = SqlWriter(database)
     log = SqlChatLog(database, writer)
     await log.start()
-    queued = dict((run.id, run) for _, run in await log.queued(OWNER))
+    queued = {run.id: run for _, run in await log.queued(OWNER)}
     assert list(queued) == ["queued", "short", "none", "tried", "called"]
     due = await log.due(1e9)
     assert [(run.id, run.deadline) for run in due] == sorted(

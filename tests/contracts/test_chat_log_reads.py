@@ -12,7 +12,7 @@ from keyside.core.transcript import fold, transcribe
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat
 from keyside.services.ports import ChatLog
-from tests.contracts.logs import ASSIGNMENT, LINES, OTHER, OWNER, TEXT, Writer, new_writer, payloads, stepped
+from tests.contracts.logs import ASSIGNMENT, LINES, OTHER, OWNER, TEXT, Writer, added, new_writer, payloads, stepped
 from tests.lines import DONE, text_line
 
 
@@ -229,6 +229,46 @@ async def test_a_snapshot_shows_the_newest_of_the_heads_branch_with_their_siblin
     assert await chat_log.view(12345, limit=9) is None
 
 
+@pytest.mark.rule("V1")
+async def test_a_branch_is_what_leads_to_its_leaf(chat_log: ChatLog, writer: Writer) -> None:
+    elsewhere = await new_writer(chat_log)
+    await elsewhere.commit(elsewhere.message("other", content="x"))
+    links = [("m1", None), ("m2", "m1"), ("m3", "m2"), ("side", "m2"), ("m4", "m3"), ("root", None)]
+    messages = {id: writer.message(id, parent, content=id) for id, parent in links}
+    await writer.commit(*messages.values())
+
+    async def branch(leaf: str, user_id: int = OWNER) -> list[str]:
+        found = await chat_log.branch(user_id, writer.chat.id, leaf)
+        assert all(message == messages[message.id] for message in found)
+        return [message.id for message in found]
+
+    assert await branch("m4") == ["m1", "m2", "m3", "m4"]
+    assert await branch("side") == ["m1", "m2", "side"]
+    assert await branch("root") == ["root"]
+    for leaf, user_id in (("nobody", OWNER), ("other", OWNER), ("m4", OTHER)):
+        assert await branch(leaf, user_id) == []
+    assert await chat_log.branch(OWNER, elsewhere.chat.id, "m4") == ()
+    assert await chat_log.links(OWNER, writer.chat.id) == tuple(links)
+    assert await chat_log.links(OTHER, writer.chat.id) == ()
+    assert await chat_log.links(OWNER, 12345) == ()
+
+
+@pytest.mark.rule("V3")
+async def test_the_number_of_the_newest_change_is_not_that_of_lines(chat_log: ChatLog, writer: Writer) -> None:
+    id = writer.chat.id
+    assert await chat_log.changed_at(id) == await chat_log.changed_at(12345) == 0
+    run = await writer.started()
+    assert await chat_log.changed_at(id) == 5
+    run = await writer.write(run, *LINES)
+    assert await chat_log.changed_at(id) == 5
+    await writer.commit(writer.headed(None), added(run, DONE))
+    assert (await chat_log.changed_at(id), await chat_log.heads([id])) == (7, {id: 8})
+    view = await chat_log.view(id, limit=1)
+    assert view is not None
+    assert view.seq == 7
+    assert [event["kind"] for event in await payloads(chat_log, id, 7)] == ["delta"]
+
+
 @pytest.mark.rule("R4", "V1")
 async def test_a_snapshot_names_the_runs_that_have_not_ended_for_good(chat_log: ChatLog, writer: Writer) -> None:
     await writer.ask("queued")
@@ -319,6 +359,7 @@ async def test_hidden_chats_are_found_by_the_time_of_their_last_change(chat_log:
     assert sorted(await chat_log.hidden_before(7)) == [(OWNER, old.chat.id), (OTHER, other.chat.id)]
     assert len(await chat_log.hidden_before(101)) == 3
     assert await chat_log.chat(OWNER, old.chat.id) is not None
+    assert [await chat_log.is_hidden(id) for id in (old.chat.id, old.chat.id - 1, 12345)] == [True, False, False]
 
 
 async def test_all_messages_of_a_chat_come_oldest_first(chat_log: ChatLog, writer: Writer) -> None:

@@ -30,10 +30,8 @@ async def test_lines_are_kept_once_in_the_journal_and_then_in_one_row(sql: SqlSh
     beside = await writer.write(beside, *LINES)
     assert (sql.count("journal"), sql.count("lines")) == (6, 0)
     await writer.end(run, None, DONE)
-    await writer.commit(writer.headed(None))
     assert (sql.count("journal"), sql.count("lines")) == (1, 1)
     await writer.end(beside, Stop())
-    await writer.commit(writer.headed(None))
     assert (sql.count("journal"), sql.count("lines")) == (0, 2)
 
 

@@ -77,11 +77,11 @@ async def test_a_bug_after_a_commit_is_told_to_whoever_waits_and_the_next_group_
     writer = GroupWriter[int](prepare)
     told: list[Any] = []
 
-    def submit_another(result: Any) -> None:
+    def again(result: Any) -> None:
         told.append(result)
         writer.submit(2, told.append)
 
-    writer.submit(13, submit_another)
+    writer.submit(13, again)
     await writer.close()
     assert [str(one) for one in told] == ["a bug", "2"]
     assert "a bug" in caplog.text

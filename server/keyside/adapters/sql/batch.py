@@ -201,7 +201,7 @@ class Batch:
     def _write_message(self, user_id: int, message: Message) -> None:
         values = message_values(user_id, message)
         mine = (MESSAGE.c.user_id == user_id) & (MESSAGE.c.id == message.id)
-        if not self._run(update(MESSAGE).where(mine, MESSAGE.c.chat_id == message.chat_id).values(values)):
+        if not self._run(update(MESSAGE).where(mine, MESSAGE.c.chat_id == message.chat_id).values(_changing(values))):
             self._run(insert(MESSAGE).values(values))
 
     def _write_run(self, run: Run) -> None:
@@ -211,7 +211,7 @@ class Batch:
             n = made[0] if made else None
         else:
             mine = (RUN.c.user_id == run.user_id) & (RUN.c.id == run.id) & (RUN.c.version == run.version - 1)
-            n = self._connection.execute(update(RUN).where(mine).values(values).returning(RUN.c.n)).scalar()
+            n = self._connection.execute(update(RUN).where(mine).values(_changing(values)).returning(RUN.c.n)).scalar()
         if n is None:
             raise Conflict(f"run {run.id} is not at version {run.version - 1}")
         self.runs[key] = run
@@ -250,6 +250,11 @@ class Batch:
         for table in (LINES, EVENT, RUN, MESSAGE):
             self._run(delete(table).where(table.c.chat_id == chat_id))
         self._run(delete(CHAT).where(mine))
+
+
+def _changing(values: dict[str, Any]) -> dict[str, Any]:
+    """The columns that an update may change: each that it names costs a change of its indexes."""
+    return {name: value for name, value in values.items() if name not in ("user_id", "id", "chat_id", "message_id")}
 
 
 def _changes_to(changes: Changes, run: Run) -> bool:

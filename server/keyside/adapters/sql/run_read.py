@@ -46,8 +46,8 @@ def load_runs_in(session: Session, chat_id: int, message_ids: Collection[str] | 
 
 def load_named(session: Session, user_id: int, chat_id: int, ids: Collection[str]) -> dict[str, Run]:
     """Runs of a chat, by their ids."""
-    query = _RUNS.where(RUN.c.user_id == user_id, RUN.c.chat_id == chat_id, RUN.c.id.in_(each(ids)))
-    return {run.id: run for run in _runs(session, query)}
+    query = _RUNS.where(RUN.c.user_id == user_id, RUN.c.id.in_(each(ids)))
+    return {run.id: run for run in _runs(session, query) if run.chat_id == chat_id}
 
 
 def load_runs_of(session: Session, executor: str) -> tuple[Run, ...]:

@@ -44,8 +44,9 @@ def load_message(session: Session, user_id: int, id: str) -> Message | None:
 
 def load_named(session: Session, user_id: int, chat_id: int, ids: list[str]) -> dict[str, Message]:
     """Messages of a chat, by their ids."""
-    mine = (MESSAGE.c.user_id == user_id) & (MESSAGE.c.chat_id == chat_id)
-    return {m.id: m for m in _messages(session, select(MESSAGE).where(mine, MESSAGE.c.id.in_(each(ids))))}
+    # The chat is looked at here: SQLite would go through all that it has.
+    query = select(MESSAGE).where(MESSAGE.c.user_id == user_id, MESSAGE.c.id.in_(each(ids)))
+    return {message.id: message for message in _messages(session, query) if message.chat_id == chat_id}
 
 
 def load_branch(
@@ -72,7 +73,9 @@ def load_siblings(session: Session, chat_id: int, shown: tuple[Message, ...]) ->
     """For each message that is shown: all that share its parent, itself included, oldest first."""
     links = select(MESSAGE.c.id, MESSAGE.c.parent_id, MESSAGE.c.n).where(MESSAGE.c.chat_id == chat_id)
     parents = [message.parent_id for message in shown if message.parent_id is not None]
-    found = _links(session, links.where(MESSAGE.c.parent_id.in_(each(parents))).order_by(_OLDEST_FIRST))
+    rows = list(session.connection().execute(links.where(MESSAGE.c.parent_id.in_(each(parents)))))
     if len(parents) < len(shown):
-        found += _links(session, links.where(MESSAGE.c.parent_id.is_(None)).order_by(_OLDEST_FIRST))
+        rows += session.connection().execute(links.where(MESSAGE.c.parent_id.is_(None)))
+    # Sorted here: for an order, SQLite would go through the whole chat, where an index has it.
+    found = [(row.id, row.parent_id) for row in sorted(rows, key=lambda row: row.n)]
     return siblings_of(found, [message.id for message in shown])

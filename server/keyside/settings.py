@@ -84,8 +84,8 @@ class Settings(BaseSettings):
     transport: Literal["lean", "stock"] = Field(
         default="lean",
         description="`lean`: sockets are served with little work for each message, which overrides parts of "
-        "python-socketio, python-engineio and uvicorn. `stock`: these libraries run as they are, at two to three times "
-        "the cost.",
+        "python-socketio, python-engineio and uvicorn. `stock`: these libraries run as they are, "
+        "and need a third more CPU with few streams, up to three times as much with many.",
     )
     api_retention: Seconds = Field(
         default=7 * 86400, description="How long a call of the OpenAI API that names no chat is kept."

@@ -31,7 +31,8 @@ class Followers:
             # It is looked up only now: what happens after this is among the coming events.
             now = await self._log.run(run.user_id, run.id)
             ended = now is None or now.state in ENDED
-            if ended and after == (await self._log.heads([run.chat_id])).get(run.chat_id, 0):
+            head = (await self._log.heads([run.chat_id])).get(run.chat_id, 0)
+            if ended and (after == head or (after > head and run.state in ENDED)):
                 return
             missed = await self._missed(run.chat_id, after)
             for entry in missed:

@@ -1,7 +1,7 @@
 """What comes on the channel of an attempt: frames, and what plain executors send (E5, E6)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from keyside.core.frames import FrameLines
 from keyside.core.inputs import Fail, Finish, Input, Stop
@@ -19,6 +19,7 @@ from keyside.services.runs import Runs
 _CHANNEL = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[0-9]{1,9})?")
 """The form of all names of channels; another one is not looked up."""
 
+Done = Callable[[Run | Exception], None]
 Reply = wire.FrameAck | wire.Refusal | wire.Ack
 
 
@@ -34,6 +35,21 @@ class Frames:
         self._log = chat_log
         self._clock = clock
         self._limits = limits
+
+    def receive_now(self, socket: Socket, channel: str, payload: object, done: Done) -> bool:
+        """The same for the frame of a framed executor whose run is at home here and has no change under way.
+
+        Calls `done` with the run as it is stored, or with an exception that `receive` would raise. Returns `False`, and
+        has done nothing, if it is for `receive`.
+        """
+        residency = self._runs.on_channel(channel)
+        if residency is None or residency.run.assignment is None or not residency.run.assignment.framed:
+            return False
+        frame = wire.Frame.model_validate(payload)
+        if frame.attempt == residency.run.attempt:
+            self._check_sender(residency.run, socket)
+        input = _input_of(frame)
+        return not _is_too_long(input) and self._runs.apply_now(residency, (input,), done)
 
     async def receive(self, socket: Socket, channel: str, payload: object) -> Reply:
         """Something on a channel, from a socket that may be anybody's."""
@@ -52,7 +68,7 @@ class Frames:
     async def _receive_frame(self, run: Run, frame: wire.Frame) -> Reply:
         input = _input_of(frame)
         stored = await self._runs.apply(run.key, input)
-        if isinstance(input, Fail) and input.failure.code == "line_too_long":
+        if _is_too_long(input) and isinstance(input, Fail):
             return wire.Refusal(error=input.failure, expected=stored.expected)
         return wire.FrameAck(expected=stored.expected)
 
@@ -85,6 +101,10 @@ class Frames:
             return
         here = self._presence.session_of(run.assignment.key) is not None
         raise KeysideError("not_yours" if present is not None or here else "not_ready")
+
+
+def _is_too_long(input: Input) -> bool:
+    return isinstance(input, Fail) and input.failure.code == "line_too_long"
 
 
 def _unknown(name: str) -> KeysideError:

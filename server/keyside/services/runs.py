@@ -92,12 +92,23 @@ class Runs:
         `store_unavailable`. Once begun the change goes on to its end, whoever stops waiting for it.
         """
         residency = self._residencies.get(key)
-        if residency is None or not residency.turn.take():
-            return asyncio.shield(self._work(self._apply_in_turn(key, inputs)))
         done: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
-        part = Part(residency.run.user_id, residency.run.chat_id, {key: inputs})
-        self._begin([residency], [part], partial(_settle, done, residency), _TRIES)
-        return done
+        if residency is not None and self.apply_now(residency, inputs, partial(_settle, done)):
+            return done
+        return asyncio.shield(self._work(self._apply_in_turn(key, inputs)))
+
+    def apply_now(self, residency: Residency, inputs: Sequence[Input], done: Callable[[Run | Exception], None]) -> bool:
+        """The same for a run at home whose turn is free: nothing waits, not even for a task.
+
+        Calls `done` with what the future of `apply` would hold. Returns `False`, and has done nothing, if somebody else
+        has the turn.
+        """
+        if not residency.turn.take():
+            return False
+        run = residency.run
+        part = Part(run.user_id, run.chat_id, {run.key: inputs})
+        self._begin([residency], [part], lambda error: done(residency.run if error is None else error), _TRIES)
+        return True
 
     async def apply_all(self, *parts: Part) -> tuple[Run, ...]:
         """Takes all runs of the parts through their inputs, and stores it with the other changes in one transaction.
@@ -336,9 +347,13 @@ def _is_in_hand(residency: Residency) -> bool:
     return residency.loaded and residency.run.state in AT_HOME
 
 
-def _settle(done: asyncio.Future[Run], residency: Residency, error: Exception | None) -> None:
-    if not done.done():
-        done.set_result(residency.run) if error is None else done.set_exception(error)
+def _settle(done: asyncio.Future[Run], result: Run | Exception) -> None:
+    if done.done():
+        return
+    if isinstance(result, Exception):
+        done.set_exception(result)
+    else:
+        done.set_result(result)
 
 
 def _transcript(lines: Iterable[str]) -> Transcript:

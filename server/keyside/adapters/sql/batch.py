@@ -97,10 +97,10 @@ class Batch:
     def _write_lines(self, entry: Entry, added: LinesAdded, changes: Changes) -> None:
         """A run whose row changes in the same transaction may stand here as it is before or after."""
         run, frame, key = added.run, added.frame, added.run.key
-        tail = self.opened.get(key) or self._tails.get(key) or self._open(key)
+        tail = self._tails.get(key) or self.opened.get(key) or self._open(key)
         known = self.frames.get(key)
         expected = known[-1][0].first + len(known[-1][0].lines) if known else tail.expected
-        changed = self.runs.get(key)
+        changed = self.runs.get(key) if self.runs else None
         if changed is not None and changed.state not in BOUND:
             raise Conflict(f"run {run.id} takes no lines")
         version = tail.version if changed is None else changed.version

@@ -32,7 +32,7 @@ from tests.contracts.logs import (
     make_template,
     stepped,
 )
-from tests.lines import text_line
+from tests.core.lines import text_line
 
 SEEDS = range(5)
 KEPT: list[int] = []

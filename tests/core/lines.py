@@ -1,4 +1,4 @@
-"""Lines of an upstream, to test with."""
+"""Lines as upstreams send them. The tests of the core need the core alone."""
 
 import json
 from typing import Any
@@ -7,6 +7,6 @@ DONE = "data: [DONE]"
 
 
 def text_line(text: str, **choice: Any) -> str:
-    """A line that adds text."""
+    """An upstream's line that adds text."""
     chunk = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None, **choice}]}
     return "data: " + json.dumps(chunk, ensure_ascii=False)

@@ -26,7 +26,7 @@ from keyside.core.transcript import transcribe
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat, Message
 from keyside.services.ports import ChatLog
-from tests.lines import text_line
+from tests.core.lines import text_line
 
 OWNER, OTHER = 1, 2
 LINES = tuple(map(text_line, ["Nothing", "is", "lost", "語🙂", "</think>"]))

@@ -23,7 +23,7 @@ from tests.contracts.logs import (
     payloads,
     stepped,
 )
-from tests.lines import DONE, text_line
+from tests.core.lines import DONE, text_line
 
 # --- numbering -------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat
 from keyside.services.ports import ChatLog
 from tests.contracts.logs import ASSIGNMENT, LINES, OTHER, OWNER, TEXT, Writer, added, new_writer, payloads, stepped
-from tests.lines import DONE, text_line
+from tests.core.lines import DONE, text_line
 
 
 def text_of(events: list[dict[str, Any]], run: Run) -> str:

@@ -10,7 +10,7 @@ from keyside.core.inputs import Disconnect, Resume, Stop
 from keyside.core.run import Run, RunRequest, State
 from keyside.services.ports import Conflict
 from tests.contracts.logs import LINES, OWNER, TEXT, Shelf, Writer, added, new_writer, payloads, stepped
-from tests.lines import DONE, text_line
+from tests.core.lines import DONE, text_line
 
 
 async def again(shelf: Shelf, *writers: Writer) -> None:

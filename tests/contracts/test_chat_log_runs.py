@@ -13,7 +13,7 @@ from keyside.core.run import Run, RunRequest, State
 from keyside.protocol.errors import failure
 from keyside.services.ports import ChatLog
 from tests.contracts.logs import ASSIGNMENT, LINES, OTHER, OWNER, Writer, new_writer, stepped
-from tests.lines import text_line
+from tests.core.lines import text_line
 
 
 def ids(runs: Any) -> list[str]:

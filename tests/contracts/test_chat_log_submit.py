@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from keyside.core.changes import Entry
-from keyside.core.inputs import Offer, Resume, Start, Stop
+from keyside.core.frames import EndMark
+from keyside.core.inputs import Disconnect, Expire, Offer, Resume, Start, Stop
 from keyside.core.run import State
 from keyside.services.ports import ChatLog, Conflict
-from tests.contracts.logs import ASSIGNMENT, LINES, OTHER, OWNER, Writer, added, new_writer, payloads, stepped
+from tests.contracts.logs import ASSIGNMENT, LATE, LINES, OTHER, OWNER, Writer, added, new_writer, payloads, stepped
+from tests.core.lines import text_line
 
 
 class Told:
@@ -148,6 +150,27 @@ async def test_a_run_may_change_several_times_in_one_transaction(chat_log: ChatL
     found = await chat_log.run(OWNER, "r1")
     assert found is not None
     assert (found.state, await chat_log.lines(found)) == (State.ABORTED, LINES[:2])
+
+
+@pytest.mark.rule("E7", "R4")
+async def test_a_run_that_comes_back_with_lines_knows_the_end_that_the_older_ones_hold(
+    chat_log: ChatLog, writer: Writer
+) -> None:
+    stopped = text_line("", finish_reason="length")
+    run = await writer.write(await writer.started(), LINES[0], stopped, "noise")
+    queued, interrupted = await writer.offered("r2"), stepped(await writer.feed(run, Disconnect(1)), Expire(), LATE)
+    assert interrupted.state is State.DONE, "its mark ends it"
+    lost = replace(interrupted, state=State.INTERRUPTED, closed_by=None)
+    await writer.commit(lost)
+    back = stepped(lost, Resume(1))
+    await writer.commit(added(lost, LINES[1]), back)
+    started = stepped(queued, Start(1))
+    await writer.commit(added(queued, LINES[0]), started)
+    found = await chat_log.run(OWNER, "r1")
+    assert found is not None
+    assert (found.expected, found.end_mark) == (4, EndMark("length"))
+    assert await chat_log.lines(back) == (LINES[0], stopped, "noise", LINES[1])
+    assert await chat_log.lines(started) == LINES[:1]
 
 
 # --- the end of a chat -------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from keyside.adapters.sql.doctor import examine
 from keyside.core.inputs import Stop
 from keyside.core.run import Run
 from tests.contracts.logs import LINES, OTHER, OWNER, SqlShelf, Writer, added, new_writer, payloads
-from tests.lines import DONE, text_line
+from tests.core.lines import DONE, text_line
 
 
 def rows(sql: SqlShelf) -> list[int]:

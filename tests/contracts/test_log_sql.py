@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from keyside.core.inputs import Stop
 from keyside.services.ports import Unavailable
 from tests.contracts.logs import LINES, OWNER, SqlShelf, added, new_writer, payloads
-from tests.lines import DONE
+from tests.core.lines import DONE
 
 
 def said_by_sqlite(code: int) -> OperationalError:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from keyside.adapters.sql import committed
+from keyside.adapters.sql.doctor import examine
 from keyside.core.changes import Change, Changes, Entry, LinesAdded, Removed
 from keyside.core.frames import FrameLines
 from keyside.core.inputs import Disconnect, Expire, Finish, Follow, Input, Offer, Resume, Start, Stop, Unfollow
@@ -30,7 +32,7 @@ from tests.contracts.logs import (
     make_template,
     stepped,
 )
-from tests.lines import text_line
+from tests.core.lines import text_line
 
 SEEDS = range(5)
 KEPT: list[int] = []
@@ -267,12 +269,17 @@ WEIGHTS = [1, 10, 30, 60, 2, 1, 4, 8, 3]
 
 @pytest.mark.rule("D1", "D3", "R4", "R8", "R9", "V2", "V3")
 @pytest.mark.parametrize("seed", sorted({*SEEDS, *KEPT}))
-async def test_a_log_in_sql_and_one_in_memory_cannot_be_told_apart(seed: int, tmp_path: Path) -> None:
+async def test_a_log_in_sql_and_one_in_memory_cannot_be_told_apart(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 2:  # running runs have rows of their own all the time
+        monkeypatch.setattr(committed, "MOST_ROWS", 4)
     template = await make_template(tmp_path / "template")
     (tmp_path / "data").mkdir()
     sql = SqlShelf(tmp_path / "data", template)
     await sql.open()
     try:
         await Twins(seed, sql).run()
+        assert examine(sql.database).findings == []
     finally:
         await sql.close()

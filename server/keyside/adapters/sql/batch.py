@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from keyside.adapters.sql.journal import Record, pack_records
 from keyside.adapters.sql.rows import message_values, run_values
 from keyside.adapters.sql.tables import CHAT, EVENT, LINES, MESSAGE, RUN
-from keyside.adapters.sql.tail import StoredFrame, Tail, pack, unpack
+from keyside.adapters.sql.tail import StoredFrame, Tail, mark_of, pack, unpack
 from keyside.core.changes import Changes, Entry, LinesAdded, Removed
 from keyside.core.frames import EndMark
 from keyside.core.run import BOUND, ENDED, Run, RunKey
@@ -97,10 +97,10 @@ class Batch:
     def _write_lines(self, entry: Entry, added: LinesAdded, changes: Changes) -> None:
         """A run whose row changes in the same transaction may stand here as it is before or after."""
         run, frame, key = added.run, added.frame, added.run.key
-        tail = self.opened.get(key) or self._tails.get(key) or self._open(key)
+        tail = self._tails.get(key) or self.opened.get(key) or self._open(key)
         known = self.frames.get(key)
         expected = known[-1][0].first + len(known[-1][0].lines) if known else tail.expected
-        changed = self.runs.get(key)
+        changed = self.runs.get(key) if self.runs else None
         if changed is not None and changed.state not in BOUND:
             raise Conflict(f"run {run.id} takes no lines")
         version = tail.version if changed is None else changed.version
@@ -123,11 +123,12 @@ class Batch:
         row = self._connection.execute(query).first()
         if row is None:
             raise Conflict(f"run {key[1]} is gone")
-        return self._opened(key, row.n, row.version, None)
+        return self._opened(key, row.n, row.version)
 
-    def _opened(self, key: RunKey, n: int, version: int, end_mark: EndMark | None) -> Tail:
+    def _opened(self, key: RunKey, n: int, version: int) -> Tail:
         body = self._connection.execute(select(LINES.c.body).where(LINES.c.run_n == n)).scalar()
-        self.opened[key] = Tail(version, unpack(body) if body else (), end_mark)
+        frames = unpack(body) if body else []
+        self.opened[key] = Tail(version, frames, mark_of(frames))
         return self.opened[key]
 
     def _check_states(self, changes: Changes) -> None:
@@ -218,7 +219,7 @@ class Batch:
         if run.state in ENDED:
             self._write_all_lines(key, run.chat_id, n)
         elif run.state in BOUND and key not in self.opened and key not in self._tails:
-            self._opened(key, n, run.version, run.end_mark)
+            self._opened(key, n, run.version)
 
     def _write_chat(self, chat: Chat) -> None:
         values = {"title": chat.title, "head_id": chat.head_id, "model": chat.model}

@@ -21,17 +21,19 @@ class Committed:
 
     def __init__(self) -> None:
         self.heads: dict[int, int] = {}
+        """The newest event of each chat that a run is writing in: the chat's row does not know it. No other is kept."""
         self.tails: dict[RunKey, Tail] = {}
+        self._chat_of: dict[RunKey, int] = {}
+        self._writing: dict[int, int] = {}
+        """How many runs write in a chat."""
         self._oldest: int | None = None
         """The first row of the journal that is still there, as far as is known."""
         self._newest = 0
 
     def take(self, batch: Batch, journal_id: int | None) -> None:
         """Takes over what a batch has stored."""
-        self.heads.update(batch.heads)
-        for chat_id in batch.gone_chats:
-            self.heads.pop(chat_id, None)
-        self.tails.update(batch.opened)
+        for key, opened in batch.opened.items():
+            self._open(key, opened, batch.runs[key].chat_id)
         for key, added in batch.frames.items():
             tail = self.tails.get(key)
             if tail is not None:
@@ -45,14 +47,34 @@ class Committed:
             if run.state in BOUND:
                 self.tails[key].version = run.version
             else:
-                self.tails.pop(key, None)
+                self._close(key)
         for key in batch.gone:
-            self.tails.pop(key, None)
+            self._close(key)
+        for chat_id, head in batch.heads.items():
+            if chat_id in self._writing:
+                self.heads[chat_id] = head
+            else:
+                self.heads.pop(chat_id, None)
         if journal_id is not None:
             self._newest = journal_id
             self._oldest = self._oldest or journal_id
         if batch.journal_from is not None:
             self._oldest = batch.journal_from if batch.journal_from <= self._newest else None
+
+    def _open(self, key: RunKey, tail: Tail, chat_id: int) -> None:
+        self._close(key)
+        self.tails[key] = tail
+        self._chat_of[key] = chat_id
+        self._writing[chat_id] = self._writing.get(chat_id, 0) + 1
+
+    def _close(self, key: RunKey) -> None:
+        if self.tails.pop(key, None) is None:
+            return
+        chat_id = self._chat_of.pop(key)
+        self._writing[chat_id] -= 1
+        if not self._writing[chat_id]:
+            del self._writing[chat_id]
+            self.heads.pop(chat_id, None)
 
     # --- the journal -----------------------------------------------------------------------------
 
@@ -87,7 +109,7 @@ class Committed:
         """Loads what the last process left running."""
         running = {run.key: run for run in run_read.load_held(session) if run.state in BOUND}
         for key, run in running.items():
-            self.tails[key] = Tail(run.version, load_ended_frames(session, run))
+            self._open(key, Tail(run.version, load_ended_frames(session, run)), run.chat_id)
         for row in session.exec(select(JournalRow).order_by(col(JournalRow.id)).execution_options(yield_per=500)):
             self._recover_row(row)
         for key, run in running.items():

@@ -56,8 +56,8 @@ class LeanServer(StockServer):
     """Socket.IO that hands an event straight to its handler and writes the acknowledgement straight to the socket.
 
     A handler may be a coroutine function: then a task runs it. It may also be a plain function that returns the answer,
-    or an `asyncio.Future` of it: then there is no task, and the acknowledgement is sent when the future is done. The same
-    holds for `sio.on("*", handler)`, which takes all other events and is called with the event's name first.
+    or an `asyncio.Future` of it: then there is no task, and the acknowledgement is sent when the future is done. That
+    holds for `sio.on("*", handler)`, too, which takes all other events and is called with the event's name first.
     """
 
     def __init__(self, **options: Any) -> None:

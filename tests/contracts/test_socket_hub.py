@@ -108,6 +108,27 @@ async def test_a_handler_may_return_a_value_a_future_or_a_coroutine(here: Socket
         assert await socket.receive("43") == '437[{"now":7}]'
 
 
+@rule("C4")
+async def test_acknowledgements_leave_in_the_order_in_which_they_come_due(here: SocketWorld) -> None:
+    futures: list[asyncio.Future[Any]] = []
+
+    def later(session_id: str) -> asyncio.Future[Any]:
+        futures.append(asyncio.get_running_loop().create_future())
+        if len(futures) == 20:
+            for future in reversed(futures):
+                future.set_result(futures.index(future))
+        return futures[-1]
+
+    here.sio.on("later", later)
+    async with raw_socket(here.url) as (socket, _):
+        for number in range(100, 120):
+            await socket.send(f'42{number}["later"]')
+        got = [await socket.receive("43") for _ in range(20)]
+    last = "43119[19]"  # the one whose future was done before it was returned
+    assert last in got
+    assert [answer for answer in got if answer != last] == [f"43{100 + at}[{at}]" for at in range(18, -1, -1)]
+
+
 @rule("V5")
 async def test_no_more_than_a_mebibyte_waits_for_a_viewer_that_does_not_read(here: SocketWorld) -> None:
     async with raw_socket(here.url) as (socket, session_id):

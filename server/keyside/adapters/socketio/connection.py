@@ -1,4 +1,4 @@
-"""A WebSocket of uvicorn that hands messages over and takes frames at once, without a queue or a task in between."""
+"""A WebSocket of uvicorn that hands messages over and takes frames without a queue or a task in between."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +18,8 @@ class Connection(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.on_message: Callable[[bytes], None] | None = None
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
 
     def handle_connect(self, event: Any) -> None:
         """Offers this connection to the application."""
@@ -35,14 +37,27 @@ class Connection(WebSocketsSansIOProtocol):
             self.on_message(bytes(frames[0]) if len(frames) == 1 else b"".join(frames))
 
     def write(self, frame: bytes) -> None:
-        """Sends a frame, if the connection still takes any."""
-        if not (self.close_sent or self.disconnected or self.transport.is_closing()):
-            self.transport.write(frame)
+        """Sends a frame, together with all others of this turn of the event loop, in one system call."""
+        if not self._unsent:
+            self.loop.call_soon(self.flush)
+        self._unsent.append(frame)
+        self._unsent_bytes += len(frame)
+
+    def flush(self) -> None:
+        """Sends the frames that were gathered, if the connection still takes any."""
+        frames, self._unsent, self._unsent_bytes = self._unsent, [], 0
+        if frames and not (self.close_sent or self.disconnected or self.transport.is_closing()):
+            self.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def shutdown(self) -> None:
+        """The server ends: what was said before that is sent first."""
+        self.flush()
+        super().shutdown()
 
     @property
     def waiting(self) -> int:
-        """Bytes that were written and have not left yet."""
-        return 0 if self.disconnected else self.transport.get_write_buffer_size()
+        """Bytes that have not left yet."""
+        return 0 if self.disconnected else self._unsent_bytes + self.transport.get_write_buffer_size()
 
     def read_on(self, reading: bool) -> None:
         """Stops or continues to read from the client."""

@@ -119,6 +119,7 @@ PRIVATE_PARTS = (
     ),
     Part(_UVICORN, "WebSocketsSansIOProtocol.handle_text", "6ae523180cf0", "it fills `frames`"),
     Part(_UVICORN, "WebSocketsSansIOProtocol.send_receive_event_to_app", "a2b10de91477", "`Connection` overrides it"),
+    Part(_UVICORN, "WebSocketsSansIOProtocol.shutdown", "e8ace796ada6", "`Connection` extends it"),
     Part(_UVICORN, "WebSocketsSansIOProtocol.pause_writing", "4830f7e0d81f", "it clears `writable`"),
     Part(_UVICORN, "WebSocketsSansIOProtocol.resume_writing", "ef79384e5fff", "it sets `writable`"),
     Part(_UVICORN, "WebSocketsSansIOProtocol.receive", "1dc0e7153900", "`Connection.end` makes it return"),

@@ -56,7 +56,8 @@ class LeanServer(StockServer):
     """Socket.IO that hands an event straight to its handler and writes the acknowledgement straight to the socket.
 
     A handler may be a coroutine function: then a task runs it. It may also be a plain function that returns the answer,
-    or an `asyncio.Future` of it: then there is no task, and the acknowledgement is sent when the future is done.
+    or an `asyncio.Future` of it: then there is no task, and the acknowledgement is sent when the future is done. That
+    holds for `sio.on("*", handler)`, too, which takes all other events and is called with the event's name first.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -83,22 +84,21 @@ class LeanServer(StockServer):
         if not self.manager.is_connected(session_id, "/"):
             return False
         number, (name, *arguments) = event
-        handler = self._direct.get(name)
         try:
-            if handler is not None:
-                said = handler(session_id, *arguments)
-            elif (handler := self._direct.get("*")) is not None:
-                said = handler(name, session_id, *arguments)
-            else:
-                return True
+            said = self._handle(name, session_id, arguments)
+            if inspect.iscoroutine(said) or asyncio.isfuture(said):
+                self._answer_later(transport_id, number, said)
+            elif number is not None:
+                self.put(transport_id, answer(number, said))
         except Exception:
             self.logger.exception("an event could not be handled")
-            return True
-        if inspect.iscoroutine(said) or asyncio.isfuture(said):
-            self._answer_later(transport_id, number, said)
-        elif number is not None:
-            self.put(transport_id, answer(number, said))
         return True
+
+    def _handle(self, name: str, session_id: str, arguments: list[Any]) -> Any:
+        handler = self._direct.get(name)
+        if handler is not None:
+            return handler(session_id, *arguments)
+        return self._direct["*"](name, session_id, *arguments)
 
     def _answer_later(self, transport_id: str, number: int | None, said: Awaitable[Any]) -> None:
         future = asyncio.ensure_future(said)
@@ -108,10 +108,12 @@ class LeanServer(StockServer):
             self._answering.discard(future)
             if future.cancelled():
                 return
-            if future.exception() is not None:
-                self.logger.error("an event could not be handled", exc_info=future.exception())
-            elif number is not None:
-                self.put(transport_id, answer(number, future.result()))
+            try:
+                value = future.result()
+                if number is not None:
+                    self.put(transport_id, answer(number, value))
+            except Exception:
+                self.logger.exception("an event could not be handled")
 
         future.add_done_callback(done)
 
@@ -167,6 +169,7 @@ class DirectWebSocket(WebSocket):  # type: ignore[misc]
 
 async def _closed(connection: Connection, send: Callable[[dict[str, str]], Awaitable[None]]) -> None:
     """Closes a connection that the client has not closed. One that takes no bytes is cut off."""
+    connection.flush()
     try:
         async with asyncio.timeout(_CLOSE_SECONDS):
             await send({"type": "websocket.close"})
@@ -177,7 +180,7 @@ async def _closed(connection: Connection, send: Callable[[dict[str, str]], Await
 
 
 class Line:
-    """One WebSocket: it takes the place of the socket's queue, and writes at once what is put into it."""
+    """One WebSocket. It takes the place of the socket's queue, and writes what is put into it without a task."""
 
     def __init__(self, server: LeanTransport, socket: Any, connection: Connection) -> None:
         self._server = server
@@ -254,6 +257,7 @@ class Line:
         while early and not self._socket.closed:
             message = early.popleft()
             if self._connection.waiting > DEAF_BACKLOG:
+                self._connection.flush()
                 await self._connection.writable.wait()
             if not self._take_event(message):
                 await self._take_other(message.decode(errors="replace"))

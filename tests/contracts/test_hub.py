@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from keyside.adapters.followers import Followers
 from keyside.adapters.memory.hub import MemoryHub
+from keyside.adapters.subscriptions import Subscriptions
 from keyside.core.changes import Entry, Removed
 from keyside.services.ports import Gone
 from tests.contracts.sockets import CALL, World, world
@@ -44,7 +44,7 @@ async def test_every_reader_of_a_chat_gets_its_events_in_the_order_of_publishing
 
 
 async def test_a_reader_waits_for_what_is_still_to_come() -> None:
-    followers = Followers()
+    followers = Subscriptions()
     with followers.follow(1) as coming:
         waiting = asyncio.ensure_future(next_of(coming, 2))
         await asyncio.sleep(0)
@@ -54,14 +54,14 @@ async def test_a_reader_waits_for_what_is_still_to_come() -> None:
 
 
 async def test_a_reader_that_has_left_is_forgotten() -> None:
-    followers = Followers()
+    followers = Subscriptions()
     with followers.follow(1) as stays:
         with pytest.raises(RuntimeError, match="gone"), followers.follow(1):
             raise RuntimeError("gone")
         followers.publish([entry(1, 1)])
         assert await next_of(stays, 1) == [1]
     followers.publish([entry(1, 2)])
-    assert vars(followers) == vars(Followers())
+    assert vars(followers) == vars(Subscriptions())
 
 
 async def test_the_hub_in_memory_notes_who_is_where_and_what_was_told() -> None:

@@ -11,14 +11,14 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import OperationalError
 
 from keyside.adapters.sql.accounts import SqlAccounts
-from keyside.adapters.sql.group_writer import Done, GroupWriter, Land, Store
+from keyside.adapters.sql.group_writer import Done, GroupWriter, Land, WriteGroup
 from keyside.adapters.sql.registry import SqlRegistry
 from keyside.services.ports import Unavailable
 from tests.contracts.logs import LINES, OWNER, SqlShelf, added, new_writer
 from tests.contracts.test_registry import DESK
 
 
-def doubling(group: Sequence[tuple[int, Done]]) -> Store:
+def doubling(group: Sequence[tuple[int, Done]]) -> WriteGroup:
     """Doubles each item in the thread; refuses 13 there, and 7 before."""
     items = [item for item, _ in group]
     if 7 in items:
@@ -66,7 +66,7 @@ async def test_one_that_fails_when_it_is_told_does_not_keep_the_others_from_it(
 async def test_a_bug_after_a_commit_is_told_to_whoever_waits_and_the_next_group_is_written(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def prepare(group: Sequence[tuple[int, Done]]) -> Store:
+    def prepare(group: Sequence[tuple[int, Done]]) -> WriteGroup:
         def land() -> list[int]:
             if group[0][0] == 13:
                 raise RuntimeError("a bug")
@@ -90,7 +90,7 @@ async def test_a_bug_after_a_commit_is_told_to_whoever_waits_and_the_next_group_
 async def test_what_is_submitted_when_something_was_told_goes_into_the_next_group() -> None:
     groups: list[list[int]] = []
 
-    def prepare(group: Sequence[tuple[int, Done]]) -> Store:
+    def prepare(group: Sequence[tuple[int, Done]]) -> WriteGroup:
         groups.append([item for item, _ in group])
         return doubling(group)
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from keyside.adapters.followers import Followers
+from keyside.adapters.subscriptions import Subscriptions
 from keyside.core.changes import Entry
 
 
@@ -12,17 +12,17 @@ class MemoryHub:
     """`Hub` without sockets. `told` is what was said, and where; `rooms` who is in which."""
 
     def __init__(self) -> None:
-        self._followers = Followers()
+        self._subscriptions = Subscriptions()
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.rooms: dict[str, set[str]] = {}
 
     def publish(self, entries: Sequence[Entry]) -> None:
         """See `Hub`."""
-        self._followers.publish(entries)
+        self._subscriptions.publish(entries)
 
     def follow(self, chat_id: int) -> AbstractContextManager[AsyncIterator[Entry]]:
         """See `Hub`."""
-        return self._followers.follow(chat_id)
+        return self._subscriptions.follow(chat_id)
 
     def tell(self, room: str, message: dict[str, Any]) -> None:
         """See `Hub`."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import socketio
 
-from keyside.adapters.followers import Followers
 from keyside.adapters.socketio import packets
 from keyside.adapters.socketio.backlog import MAX_BACKLOG
+from keyside.adapters.subscriptions import Subscriptions
 from keyside.core.changes import Entry
 from keyside.protocol import wire
 from keyside.services.ports import Gone, chat_room
@@ -24,11 +24,11 @@ class SocketHub:
 
     def __init__(self, sio: socketio.AsyncServer) -> None:
         self._sio = sio
-        self._followers = Followers()
+        self._subscriptions = Subscriptions()
 
     def publish(self, entries: Sequence[Entry]) -> None:
         """See `Hub`."""
-        self._followers.publish(entries)
+        self._subscriptions.publish(entries)
         for entry in entries:
             self._publish_one(entry)
 
@@ -63,7 +63,7 @@ class SocketHub:
 
     def follow(self, chat_id: int) -> AbstractContextManager[AsyncIterator[Entry]]:
         """See `Hub`."""
-        return self._followers.follow(chat_id)
+        return self._subscriptions.follow(chat_id)
 
     async def join(self, session_id: str, room: str) -> None:
         """See `Hub`."""

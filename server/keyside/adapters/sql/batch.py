@@ -99,7 +99,7 @@ class Batch:
         run, frame, key = added.run, added.frame, added.run.key
         tail = self._tails.get(key) or self.opened.get(key) or self._open(key)
         known = self.frames.get(key)
-        expected = known[-1][0].first + len(known[-1][0].lines) if known else tail.expected
+        expected = known[-1][0].index + len(known[-1][0].lines) if known else tail.expected
         changed = self.runs.get(key) if self.runs else None
         if changed is not None and changed.state not in BOUND:
             raise Conflict(f"run {run.id} takes no lines")

@@ -43,6 +43,15 @@ class Committed:
                     tail.journal_id = journal_id
         for key in batch.settled:
             self.tails[key].journal_id = None
+        self._take_runs(batch)
+        self._take_heads(batch)
+        if journal_id is not None:
+            self._newest = journal_id
+            self._oldest = self._oldest or journal_id
+        if batch.journal_from is not None:
+            self._oldest = batch.journal_from if batch.journal_from <= self._newest else None
+
+    def _take_runs(self, batch: Batch) -> None:
         for key, run in batch.runs.items():
             if run.state in BOUND:
                 self.tails[key].version = run.version
@@ -50,16 +59,13 @@ class Committed:
                 self._close(key)
         for key in batch.gone:
             self._close(key)
+
+    def _take_heads(self, batch: Batch) -> None:
         for chat_id, head in batch.heads.items():
             if chat_id in self._writing:
                 self.heads[chat_id] = head
             else:
                 self.heads.pop(chat_id, None)
-        if journal_id is not None:
-            self._newest = journal_id
-            self._oldest = self._oldest or journal_id
-        if batch.journal_from is not None:
-            self._oldest = batch.journal_from if batch.journal_from <= self._newest else None
 
     def _open(self, key: RunKey, tail: Tail, chat_id: int) -> None:
         self._close(key)
@@ -125,7 +131,7 @@ class Committed:
         for key, _, frame in unpack_records(row.body):
             tail = self.tails.get(key)
             # What was written as the run's own row is passed over.
-            if tail is not None and frame.first >= tail.expected:
+            if tail is not None and frame.index >= tail.expected:
                 tail.append(frame, None)
                 if tail.journal_id is None:
                     tail.journal_id = row.id

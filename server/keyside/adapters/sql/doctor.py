@@ -90,9 +90,9 @@ def _numbers(chat: ChatRow, seqs: list[int], head: int) -> Iterator[str]:
 def _run(session: Session, chat: ChatRow, run: Run, frames: list[StoredFrame]) -> Iterator[str]:
     expected = 0
     for frame in frames:
-        if frame.first != expected:
-            yield f"Run {run.id}: line {expected} is missing, the next that is stored is {frame.first}."
-        expected = frame.first + len(frame.lines)
+        if frame.index != expected:
+            yield f"Run {run.id}: line {expected} is missing, the next that is stored is {frame.index}."
+        expected = frame.index + len(frame.lines)
     if run.state in ENDED:
         yield from _text(session, chat, run, frames)
 

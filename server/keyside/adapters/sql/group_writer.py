@@ -16,7 +16,7 @@ Done = Callable[[Any], None]
 """Called in the event loop with the result of an item, or with the exception that refused it."""
 Land = Callable[[], Sequence[Any]]
 """Takes over what a group has stored, in the event loop, and returns a result for each item."""
-Store = Callable[[Callable[[Land], None]], None]
+WriteGroup = Callable[[Callable[[Land], None]], None]
 """Stores a group, in the thread, and gives its `Land` to the function that it is called with."""
 
 PAUSE = 0.001
@@ -34,7 +34,7 @@ class GroupWriter(Generic[Item]):
     thread raises, each item of the group is tried alone, and only the failing one is refused.
     """
 
-    def __init__(self, prepare: Callable[[Sequence[tuple[Item, Done]]], Store]) -> None:
+    def __init__(self, prepare: Callable[[Sequence[tuple[Item, Done]]], WriteGroup]) -> None:
         self._prepare = prepare
         self._waiting: list[tuple[Item, Done]] = []
         self._alone: deque[tuple[Item, Done]] = deque()
@@ -120,7 +120,7 @@ class GroupWriter(Generic[Item]):
 
     # --- the thread ------------------------------------------------------------------------------
 
-    def _in_thread(self, group: Sequence[tuple[Item, Done]], store: Store) -> None:
+    def _in_thread(self, group: Sequence[tuple[Item, Done]], store: WriteGroup) -> None:
         """What `run_in_executor` does, at a fraction of its cost."""
         loop = self._loop
         assert loop is not None

@@ -151,7 +151,7 @@ class SqlChatLog:
         try:
             return await self._query(lambda s: log_read.load_chats(s, user_id, limit, cursor))
         except OverflowError as error:
-            raise ValueError("a cursor of nobody") from error
+            raise ValueError("no list gave out this cursor") from error
 
     async def hidden_before(self, at: float) -> tuple[tuple[int, int], ...]:
         """See `ChatLog`."""

@@ -139,7 +139,7 @@ def entries_of(run: Run, frames: Iterable[StoredFrame]) -> list[Entry]:
             run.chat_id,
             frame.seq,
             frame.at,
-            LinesAdded(run, FrameLines(run.attempt, frame.first, tuple(frame.lines))),
+            LinesAdded(run, FrameLines(run.attempt, frame.index, tuple(frame.lines))),
         )
         for frame in frames
     ]

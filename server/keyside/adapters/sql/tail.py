@@ -19,7 +19,7 @@ class StoredFrame(NamedTuple):
 
     seq: int
     at: float
-    first: int
+    index: int  # type: ignore[assignment]  # not the method of tuples
     lines: Sequence[str]
 
 
@@ -44,7 +44,7 @@ class Tail:
         """Adds the run's next frame, and the end that it holds."""
         self._open.append(frame)
         self.seq = frame.seq
-        self.expected = frame.first + len(frame.lines)
+        self.expected = frame.index + len(frame.lines)
         if end_mark is not None:
             self.end_mark = self.end_mark.then(end_mark) if self.end_mark else end_mark
         if len(self._open) >= _BLOCK:

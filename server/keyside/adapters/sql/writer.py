@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from keyside.adapters.sql.batch import Batch, NeedsTransaction
 from keyside.adapters.sql.committed import Committed
 from keyside.adapters.sql.database import Database
-from keyside.adapters.sql.group_writer import Done, GroupWriter, Land, Store
+from keyside.adapters.sql.group_writer import Done, GroupWriter, Land, WriteGroup
 from keyside.adapters.sql.journal import delete_before, insert_row
 from keyside.core.changes import Changes
 
@@ -62,7 +62,7 @@ class SqlWriter:
 
     # --- a group ---------------------------------------------------------------------------------
 
-    def _prepare(self, group: Sequence[tuple[Work, Done]]) -> Store:
+    def _prepare(self, group: Sequence[tuple[Work, Done]]) -> WriteGroup:
         """What the thread is to do.
 
         Lines alone, as nearly always, are made ready here, and one statement is left for the thread: with each step

@@ -1,4 +1,4 @@
-"""Readers in this process that follow a chat as its events are published."""
+"""Readers in this process that subscribe to the events of a chat as they are published."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -6,9 +6,12 @@ from contextlib import contextmanager
 
 from keyside.core.changes import Entry
 
+MOST_WAITING = 1000
+"""Events that wait for one reader. One that lags further gets the newest only, and reads the others from the log."""
 
-class Followers:
-    """Queues of events, one for each reader. A reader that lags has its queue, no more: it ends with the reader."""
+
+class Subscriptions:
+    """A queue of events for each reader, for as long as it reads."""
 
     def __init__(self) -> None:
         self._queues: dict[int, set[asyncio.Queue[Entry]]] = {}
@@ -26,9 +29,14 @@ class Followers:
                 del self._queues[chat_id]
 
     def publish(self, entries: Sequence[Entry]) -> None:
-        """Hands events on."""
+        """Hands events to the readers of their chats."""
+        if not self._queues:
+            return
         for entry in entries:
             for queue in self._queues.get(entry.chat_id, ()):
+                if queue.qsize() >= MOST_WAITING:
+                    while not queue.empty():
+                        queue.get_nowait()
                 queue.put_nowait(entry)
 
 

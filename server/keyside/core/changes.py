@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from keyside.core.frames import FrameLines
 from keyside.core.reading import Delta
@@ -39,8 +39,7 @@ Change = LinesAdded | Message | Removed | Run | Chat
 """One change; each becomes one event. A message, run or chat stands as it is after the change."""
 
 
-@dataclass(frozen=True)
-class Changes:
+class Changes(NamedTuple):
     """One transaction: changes of one chat, in order, all or none."""
 
     user_id: int
@@ -53,7 +52,7 @@ class Changes:
     @property
     def only_lines(self) -> bool:
         """Whether nothing but lines was added."""
-        return not self.deletes_chat and all(isinstance(change, LinesAdded) for change in self.changes)
+        return not self.deletes_chat and all(type(change) is LinesAdded for change in self.changes)
 
     @property
     def ended(self) -> Iterator[Run]:

@@ -9,7 +9,9 @@ from keyside.core.run import Run, RunRequest, State
 
 def deadline_of(run: Run, limits: Limits) -> Deadline | None:
     """The first of the limits that count in the run's state; `None`: it has all the time."""
-    return min(_limits_of(run, limits), key=lambda deadline: deadline.at, default=None)
+    if run.state is State.STREAMING and run.unfollowed_at is None:
+        return min(_streaming_limits(run, limits))  # with each frame
+    return min(_limits_of(run, limits), default=None)
 
 
 def waits_until(request: RunRequest, now: float, limits: Limits) -> float:
@@ -30,7 +32,7 @@ def shifted(run: Run, seconds: float) -> Run:
         started_at=later(run.started_at),
         waits_until=run.waits_until + seconds,
         unfollowed_at=later(run.unfollowed_at),
-        deadline=run.deadline and replace(run.deadline, at=run.deadline.at + seconds),
+        deadline=run.deadline and run.deadline._replace(at=run.deadline.at + seconds),
     )
 
 
@@ -54,21 +56,27 @@ def _limits_of(run: Run, limits: Limits) -> Iterator[Deadline]:
         yield Deadline(run.unfollowed_at + (run.request.caller_grace or 0), "caller_gone")
 
 
-def _streaming_limits(run: Run, limits: Limits) -> Iterator[Deadline]:
+def _streaming_limits(run: Run, limits: Limits) -> tuple[Deadline, Deadline]:
     assert run.started_at is not None
     assert run.assignment is not None
     begun = run.started_at
     # An executor that was away has time to send what it holds, whatever was over meanwhile (D2, R4).
     soonest = run.since + limits.idle if run.since > begun else begun
-    yield Deadline(max(soonest, begun + limits.run), "run_timeout")
-    first_line = run.assignment.first_line_timeout or limits.first_line
-    if run.assignment.framed:
-        yield Deadline(run.heard_at + limits.idle, "executor_silent")
-        if run.expected == 0:  # the executor watches its upstream; this is for one that does not
-            yield Deadline(max(soonest, begun + first_line + limits.idle), "first_line_timeout")
-    elif run.expected == 0:
-        yield Deadline(max(soonest, begun + first_line), "first_line_timeout")
-    else:
-        idle = run.assignment.idle_timeout or limits.idle
-        silence = limits.silence_after_finish if run.end_mark else idle
-        yield Deadline(run.heard_at + silence, "executor_silent")
+    whole = Deadline(max(soonest, begun + limits.run), "run_timeout")
+    return whole, _silence_limit(run, limits, begun, soonest)
+
+
+def _silence_limit(run: Run, limits: Limits, begun: float, soonest: float) -> Deadline:
+    assert run.assignment is not None
+    framed = run.assignment.framed
+    silent = Deadline(run.heard_at + limits.idle, "executor_silent")
+    if run.expected == 0:
+        first_line = run.assignment.first_line_timeout or limits.first_line
+        if not framed:
+            return Deadline(max(soonest, begun + first_line), "first_line_timeout")
+        # The executor watches its upstream; this is for one that does not.
+        return min(silent, Deadline(max(soonest, begun + first_line + limits.idle), "first_line_timeout"))
+    if framed:
+        return silent
+    idle = run.assignment.idle_timeout or limits.idle
+    return Deadline(run.heard_at + (limits.silence_after_finish if run.end_mark else idle), "executor_silent")

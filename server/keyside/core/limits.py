@@ -1,6 +1,7 @@
 """How long things may take."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,7 @@ class Limits:
     """A run that waits is offered again so long after its first attempt, then each time so much later (R3)."""
 
 
-@dataclass(frozen=True)
-class Deadline:
+class Deadline(NamedTuple):
     """When the present state must have changed, in seconds of the server's clock, and the limit that is over then.
 
     `code` is an error of `errors.py`, or `RETRY`.

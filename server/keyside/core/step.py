@@ -106,7 +106,7 @@ def step(run: Run, input: Input, now: float, limits: Limits) -> tuple[Run, tuple
     _check_attempt(run, input)
     if not _applies(run, input, now):
         return run, ()
-    if isinstance(input, Follow | Unfollow):
+    if isinstance(input, (Follow, Unfollow)):
         return _take_caller(run, input, now, limits)
     meant = _as_the_run_stands(run, input)
     target = TRANSITIONS[run.state].get(type(meant))
@@ -120,7 +120,7 @@ def step(run: Run, input: Input, now: float, limits: Limits) -> tuple[Run, tuple
 
 def _check_attempt(run: Run, input: Input) -> None:
     """E4: what an executor sends for an attempt that is not the current one, or was withdrawn, is refused."""
-    if isinstance(input, Start | Resume | FrameLines):
+    if isinstance(input, (FrameLines, Start, Resume)):
         attempt: int | None = input.attempt
     else:
         frame = getattr(input, "frame", None)
@@ -242,13 +242,12 @@ def _expiring(run: Run) -> Input:
 
 
 def _enter(run: Run, input: Input, target: State, now: float, limits: Limits) -> tuple[Run, tuple[Effect, ...]]:
-    effects: tuple[Effect, ...] = ()
     frame = _frame_of(input)
-    if frame is not None:
-        run, effects = _take_lines(run, frame, now)
-    if target is run.state and isinstance(input, FrameLines | Answered | Start | Resume):
-        return _heard(run, now, limits), effects
-    changed = _after(run, **({"state": target, "since": now, "heard_at": now} | _changes(run, input, now)))
+    added, effects = ({}, ()) if frame is None else _new_lines(run, frame)
+    if target is run.state and isinstance(input, (FrameLines, Answered, Start, Resume)):
+        return _heard(run, added, now, limits), effects
+    run = _after(run, added)
+    changed = _after(run, {"state": target, "since": now, "heard_at": now} | _changes(run, input, now))
     changed = _with_deadline(changed, limits)
     if target in ENDED and run.state is not State.INTERRUPTED:
         effects = (*effects, CloseMessage())
@@ -261,20 +260,20 @@ def _frame_of(input: Input) -> FrameLines | None:
     return input if isinstance(input, FrameLines) else getattr(input, "frame", None)
 
 
-def _take_lines(run: Run, frame: FrameLines, now: float) -> tuple[Run, tuple[Effect, ...]]:
-    """Takes the part of a frame that is new; known lines are passed over, a gap is refused (E5)."""
+def _new_lines(run: Run, frame: FrameLines) -> tuple[dict[str, Any], tuple[Effect, ...]]:
+    """What the new part of a frame changes in the run; known lines are passed over, a gap is refused (E5)."""
     if frame.index > run.expected:
         raise Refused("gap", run.expected)
     new = frame.after(min(run.expected - frame.index, len(frame.lines)))
     if not new.lines:
-        return run, ()
+        return {}, ()
     mark = run.end_mark.then(new.end_mark) if run.end_mark else new.end_mark
-    return _after(run, expected=run.expected + len(new.lines), end_mark=mark), (new,)
+    return {"expected": run.expected + len(new.lines), "end_mark": mark}, (new,)
 
 
-def _heard(run: Run, now: float, limits: Limits) -> Run:
-    """The run, whose executor was heard. Its row does not change by that."""
-    heard = _after(run, heard_at=now)
+def _heard(run: Run, added: dict[str, Any], now: float, limits: Limits) -> Run:
+    """The run, whose executor was heard, with what was added. Its row does not change by that."""
+    heard = _after(run, {**added, "heard_at": now})
     heard.__dict__["deadline"] = deadline_of(heard, limits)
     return heard
 
@@ -284,10 +283,11 @@ def _with_deadline(run: Run, limits: Limits) -> Run:
     return replace(run, version=run.version + 1, deadline=deadline_of(run, limits))
 
 
-def _after(run: Run, **changes: Any) -> Run:
+def _after(run: Run, changes: dict[str, Any]) -> Run:
     """`replace` without a look at every field: this happens with each frame."""
     after = object.__new__(Run)
-    after.__dict__.update(run.__dict__, **changes)
+    after.__dict__.update(run.__dict__)
+    after.__dict__.update(changes)
     return after
 
 
@@ -362,13 +362,13 @@ def _take_caller(run: Run, input: Follow | Unfollow, now: float, limits: Limits)
     if isinstance(input, Follow):
         if input.caller in run.callers and run.unfollowed_at is None:
             return run, ()
-        followed = _after(run, callers=run.callers | {input.caller}, unfollowed_at=None)
+        followed = _after(run, {"callers": run.callers | {input.caller}, "unfollowed_at": None})
         return _with_deadline(followed, limits), ()
     left = run.callers - {input.caller} if input.caller is not None else frozenset()
     if left == run.callers and run.unfollowed_at is not None:
         return run, ()
     if left:
-        return (run, ()) if left == run.callers else (_with_deadline(_after(run, callers=left), limits), ())
+        return (run, ()) if left == run.callers else (_with_deadline(_after(run, {"callers": left}), limits), ())
     if grace == 0:
-        return _enter(_after(run, callers=left), Stop(failure("caller_gone")), State.ABORTED, now, limits)
-    return _with_deadline(_after(run, callers=left, unfollowed_at=now), limits), ()
+        return _enter(_after(run, {"callers": left}), Stop(failure("caller_gone")), State.ABORTED, now, limits)
+    return _with_deadline(_after(run, {"callers": left, "unfollowed_at": now}), limits), ()

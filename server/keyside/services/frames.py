@@ -113,11 +113,12 @@ def _unknown(name: str) -> KeysideError:
 
 def _input_of(frame: wire.Frame) -> Input:
     """What a frame says to its run. Raises `too_large`."""
-    long = _too_long(frame.lines)
-    if long is not None:
-        return Fail(failure("line_too_long"), FrameLines(frame.attempt, frame.index, tuple(frame.lines[:long])))
-    if _exceeds(frame.lines, wire.MAX_FRAME):
-        raise KeysideError("too_large", "A frame holds at most 2 MiB.")
+    if sum(map(len, frame.lines)) * 4 > wire.MAX_LINE:  # bytes of UTF-8 are counted only where it can matter
+        long = _too_long(frame.lines)
+        if long is not None:
+            return Fail(failure("line_too_long"), FrameLines(frame.attempt, frame.index, tuple(frame.lines[:long])))
+        if _size(frame.lines) > wire.MAX_FRAME:
+            raise KeysideError("too_large", "A frame holds at most 2 MiB.")
     lines = FrameLines(frame.attempt, frame.index, tuple(frame.lines))
     if not frame.done:
         return lines
@@ -134,13 +135,9 @@ def _input_of(frame: wire.Frame) -> Input:
 
 def _too_long(lines: Sequence[str]) -> int | None:
     """The position of the first line that has too many bytes."""
-    if not _exceeds(lines, wire.MAX_LINE):
-        return None
-    return next((at for at, line in enumerate(lines) if _exceeds([line], wire.MAX_LINE)), None)
+    return next((at for at, line in enumerate(lines) if _size([line]) > wire.MAX_LINE), None)
 
 
-def _exceeds(lines: Sequence[str], limit: int) -> bool:
-    """Whether the lines have more bytes of UTF-8; they are counted only where it can matter."""
-    if sum(map(len, lines)) * 4 <= limit:
-        return False
-    return sum(len(line.encode(errors="replace")) for line in lines) > limit
+def _size(lines: Sequence[str]) -> int:
+    """How many bytes of UTF-8 the lines have."""
+    return sum(len(line.encode(errors="replace")) for line in lines)

@@ -1,7 +1,9 @@
 """One transaction of runs: what happens to them, stepped and not committed yet."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from keyside.core.changes import Change, Changes, LinesAdded, Removed
 from keyside.core.frames import FrameLines
@@ -15,19 +17,17 @@ from keyside.protocol.entities import Message
 from keyside.services.residency import Residency
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """What a transaction does in one chat: inputs for some of its runs, and changes besides."""
 
     user_id: int
     chat_id: int
-    inputs: Mapping[RunKey, Sequence[Input]] = field(default_factory=dict)
+    inputs: Mapping[RunKey, Sequence[Input]] = MappingProxyType({})
     changes: tuple[Change, ...] = ()
     deletes_chat: bool = False
 
 
-@dataclass(frozen=True)
-class Stepped:
+class Stepped(NamedTuple):
     """A run after its inputs, not committed yet."""
 
     residency: Residency
@@ -43,15 +43,16 @@ def step_run(residency: Residency, part: Part, now: float, limits: Limits) -> St
     for input in part.inputs[residency.key]:
         run, more = step(run, input, now, limits)
         effects += more
+    added = [LinesAdded(before, effect) for effect in effects if isinstance(effect, FrameLines)]
+    if run.version == before.version:  # as with nearly all frames
+        return Stepped(residency, run, tuple(added), ())
     if run.version > before.version + 1:
         run = replace(run, version=before.version + 1)
-    added = [LinesAdded(before, effect) for effect in effects if isinstance(effect, FrameLines)]
     changes: list[Change] = [*added]
     message = _message(residency, run, added, effects, now)
     if message is not None and not _removes(part, message.id):
         changes.append(message)
-    if run.version != before.version:
-        changes.append(run)
+    changes.append(run)
     return Stepped(residency, run, tuple(changes), tuple(effect for effect in effects if isinstance(effect, Cancel)))
 
 
@@ -69,7 +70,7 @@ def parts_by_chat(runs: Iterable[Run], inputs: Sequence[Input]) -> list[Part]:
     parts: dict[int, Part] = {}
     for run in runs:
         part = parts.get(run.chat_id) or Part(run.user_id, run.chat_id)
-        parts[run.chat_id] = replace(part, inputs={**part.inputs, run.key: inputs})
+        parts[run.chat_id] = part._replace(inputs={**part.inputs, run.key: inputs})
     return list(parts.values())
 
 

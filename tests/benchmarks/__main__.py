@@ -21,7 +21,7 @@ PARTS = ("starts", "streams", "viewers", "fastest", "tabs", "sizes", "recovery")
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements, in under a minute")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements, in about a minute")
     parser.add_argument("--json", type=Path, default=ROOT / ".bench" / "latest.json", help="the file to write")
     parser.add_argument("--only", action="append", choices=PARTS, help="measure only this; can be repeated")
     parser.add_argument("--streams", type=int, action="append", help="how many streams to pace; can be repeated")

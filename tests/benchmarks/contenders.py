@@ -16,7 +16,7 @@ NAMES = {
     "starlette": "bare Starlette relay, a message a line",
     "starlette-frames": "bare Starlette relay, the same frames",
     "socketio": "bare python-socketio relay, an emit a line",
-    "node": "bare socket.io relay on Node, an emit a line",
+    "node": "bare Node socket.io relay, an emit a line",
     "keyside": "Keyside, stored and shown",
     "keyside-normal": "Keyside with KEYSIDE_SYNC=normal",
     "keyside-stock": "Keyside with KEYSIDE_TRANSPORT=stock",

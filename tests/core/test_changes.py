@@ -95,8 +95,8 @@ def test_the_runs_that_end_in_a_transaction_are_found_in_it() -> None:
 def test_a_transaction_with_lines_alone_is_known_as_such() -> None:
     lines = Changes(1, 1, NOW, (added("x"), added("y")))
     assert lines.only_lines
-    assert not replace(lines, changes=(added("x"), RUN)).only_lines
-    assert not replace(lines, deletes_chat=True).only_lines
+    assert not lines._replace(changes=(added("x"), RUN)).only_lines
+    assert not lines._replace(deletes_chat=True).only_lines
 
 
 @pytest.mark.rule("V2", "V3")

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
-from keyside.core.frames import FrameLines
+from keyside.core.frames import FrameLines, Once
 from keyside.core.reading import Delta
 from keyside.core.run import ENDED, Run
 from keyside.core.transcript import merge
@@ -21,7 +20,7 @@ class LinesAdded:
     run: Run
     frame: FrameLines
 
-    @cached_property
+    @Once
     def delta(self) -> Delta:
         """What the lines add to the message."""
         found = [reading for reading in self.frame.readings if isinstance(reading, Delta)]
@@ -69,7 +68,7 @@ class Entry:
     at: float
     change: Change
 
-    @cached_property
+    @Once
     def payload(self) -> dict[str, Any]:
         """The event as viewers get it: a `ChatEvent` of the wire (V2)."""
         head = {"chat_id": self.chat_id, "seq": self.seq, "at": iso(self.at)}

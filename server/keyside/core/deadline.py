@@ -10,8 +10,9 @@ from keyside.core.run import Run, RunRequest, State
 def deadline_of(run: Run, limits: Limits) -> Deadline | None:
     """The first of the limits that count in the run's state; `None`: it has all the time."""
     if run.state is State.STREAMING and run.unfollowed_at is None:
-        return min(_streaming_limits(run, limits))  # with each frame
-    return min(_limits_of(run, limits), default=None)
+        whole, silence = _streaming_limits(run, limits)  # with each frame
+        return whole if whole.at <= silence.at else silence
+    return min(_limits_of(run, limits), key=lambda deadline: deadline.at, default=None)
 
 
 def waits_until(request: RunRequest, now: float, limits: Limits) -> float:

@@ -1,8 +1,8 @@
 """The lines of one frame, and the end that they may hold."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any, Generic, TypeVar, overload
 
 from keyside.core.reading import Delta, End, Reading, UpstreamError, read
 from keyside.protocol.entities import Failure
@@ -10,6 +10,31 @@ from keyside.protocol.errors import failure
 
 _BARE_ERROR = failure("upstream_error")
 """An upstream's error without a word about it."""
+
+
+Value = TypeVar("Value")
+
+
+class Once(Generic[Value]):
+    """A property that is computed when it is first read. That of `functools` takes a lock for it, until Python 3.12."""
+
+    def __init__(self, compute: Callable[[Any], Value]) -> None:
+        self._compute = compute
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "Once[Value]": ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> Value: ...
+
+    def __get__(self, instance: object | None, owner: type) -> "Value | Once[Value]":
+        if instance is None:
+            return self
+        value: Value = vars(instance).setdefault(self._name, self._compute(instance))
+        return value
 
 
 @dataclass(frozen=True)
@@ -37,12 +62,12 @@ class FrameLines:
     index: int
     lines: tuple[str, ...] = ()
 
-    @cached_property
+    @Once
     def readings(self) -> tuple[Reading, ...]:
         """What each line says. No line is read twice."""
         return tuple(map(read, self.lines))
 
-    @cached_property
+    @Once
     def end_mark(self) -> EndMark | None:
         """The end that the lines hold, if they hold one."""
         return end_mark_of(self.readings)

@@ -189,15 +189,20 @@ class Runs:
             self._release(held)
             settled(self._failed(result))
             return
-        last = {key: entry for entry in result if (key := run_key_of(entry.change)) is not None}
+        try:
+            self._take_over_all(stepped, result)
+            self._hub.publish(result)
+        finally:  # whatever fails there, the runs can be changed again
+            self._release(held)
+            settled(None)
+
+    def _take_over_all(self, stepped: list[Stepped], entries: tuple[Entry, ...]) -> None:
+        last = {key: entry for entry in entries if (key := run_key_of(entry.change)) is not None}
         for one in stepped:
             self._take_over(one, last.get(one.residency.key))
-        for entry in result:
+        for entry in entries:
             if isinstance(entry.change, Run) and entry.change.version == 0:
                 self._notices.put(RunChanged(None, entry.change, entry.seq))
-        self._hub.publish(result)
-        self._release(held)
-        settled(None)
 
     def _take_over(self, one: Stepped, entry: Entry | None) -> None:
         """The residency after the commit: the run, its transcript, and who must hear of it."""

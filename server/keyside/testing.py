@@ -112,6 +112,7 @@ class MemoryServer:
         await self.lifecycle.stop()
         left += [f"{residency.key} after the end" for residency in self.services.runs.every()]
         left += self.services.runs.leftovers()
+        left += ["a call that waits for its answer"] * self.calls.waiting
         if kind is None:
             assert left == [], f"the server kept something for runs that are over: {left}"
 

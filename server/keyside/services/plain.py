@@ -74,6 +74,7 @@ class PlainExecutors:
             return
         if inbox.storing is None or inbox.storing.done():
             inbox.storing = asyncio.ensure_future(self._store_all(residency, inbox))
+            inbox.storing.add_done_callback(_seen)
         await asyncio.shield(inbox.storing)
 
     async def _store_all(self, residency: Residency, inbox: Inbox) -> None:
@@ -82,6 +83,11 @@ class PlainExecutors:
             inbox.stored(run.expected)
             if run.final:
                 break
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()  # whoever waits gets it; that nobody waits any more is no fault
 
 
 def _failure(answer: object) -> Failure:

@@ -149,8 +149,13 @@ class Runs:
     def _work(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.ensure_future(work)
         self._working.add(task)
-        task.add_done_callback(self._working.discard)
+        task.add_done_callback(self._worked)
         return task
+
+    def _worked(self, task: asyncio.Task[Any]) -> None:
+        self._working.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits gets it; that nobody waits any more is no fault
 
     # --- one transaction: everything between the turn and the publication ------------------------
 

@@ -25,7 +25,15 @@ class MemoryCalls:
             return say(message["data"])
         unanswered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._answers.setdefault(session_id, set()).add(unanswered)
-        return await unanswered
+        try:
+            return await unanswered
+        finally:
+            self._answers.get(session_id, set()).discard(unanswered)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their answer."""
+        return sum(map(len, self._answers.values()))
 
     def tell(self, session_id: str, message: dict[str, Any]) -> None:
         """See `Calls`."""

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -53,17 +54,27 @@ async def test_whatever_arrives_while_a_transaction_runs_is_one_row_of_the_next(
         assert await sql.log.lines(run) == LINES
 
 
+def appender(sql: SqlShelf) -> sqlite3.Connection:
+    """The driver's own connection by which lines are appended."""
+    assert sql.writer._appends is not None
+    driver: Any = sql.writer._appends.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
 @pytest.mark.rule("D3")
 async def test_a_frame_touches_neither_run_nor_chat_nor_an_index(sql: SqlShelf) -> None:
     writer = await new_writer(sql.log)
-    run = await writer.started()
+    run = await writer.write(await writer.started(), *LINES[:1])
     statements: list[str] = []
+    appender(sql).set_trace_callback(statements.append)
 
     @event.listens_for(sql.database.engine, "before_cursor_execute")
     def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
         statements.append(statement)
 
-    await writer.write(run, *LINES)
+    await writer.write(run, *LINES[1:])
+    appender(sql).set_trace_callback(None)
     assert [statement.split()[:3] for statement in statements if "BEGIN" not in statement] == [
         ["INSERT", "INTO", "journal"]
     ]
@@ -108,6 +119,7 @@ async def test_while_nothing_can_be_stored_nothing_changes_and_then_it_goes_on(s
     run = await writer.write(await writer.started(), *LINES[:2])
     before = await payloads(sql.log, writer.chat.id)
     full = True
+    appender(sql).execute("PRAGMA query_only=1")
 
     @event.listens_for(sql.database.engine, "before_cursor_execute")
     def refuse(_c: object, _cursor: object, statement: str, *_: object) -> None:
@@ -126,6 +138,7 @@ async def test_while_nothing_can_be_stored_nothing_changes_and_then_it_goes_on(s
     assert await sql.log.heads([writer.chat.id]) == {writer.chat.id: len(before)}
     assert await sql.log.lines(run) == LINES[:2]
     full = False
+    appender(sql).execute("PRAGMA query_only=0")
     assert [entry.seq for entry in await writer.commit(added(run, *LINES[2:]))] == [len(before) + 1]
     assert await sql.log.lines(run) == LINES
     await sql.reopen()

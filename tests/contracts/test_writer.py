@@ -260,10 +260,11 @@ async def test_a_database_that_may_not_be_written_is_away_until_it_may(sql: SqlS
     run = await chat.started()
 
     async def set_read_only(value: int) -> None:
-        for connection in (sql.writer._transactions, sql.writer._appends):
-            if connection is not None:
-                driver: Any = connection.connection.driver_connection
-                await asyncio.to_thread(driver.execute, f"PRAGMA query_only={value}")
+        transactions, appends = sql.writer._transactions, sql.writer._appends
+        drivers: list[Any] = [transactions.connection.driver_connection] if transactions else []
+        drivers += [appends.driver_connection] if appends else []
+        for driver in drivers:
+            await asyncio.to_thread(driver.execute, f"PRAGMA query_only={value}")
 
     await chat.write(run, LINES[0])
     await set_read_only(1)

@@ -10,6 +10,8 @@ from sqlalchemy import Connection
 from keyside.adapters.sql.tail import StoredFrame
 from keyside.core.run import RunKey
 
+INSERT = "INSERT INTO journal (body) VALUES (?)"
+
 
 class Record(NamedTuple):
     """A frame in the journal, and whose it is."""
@@ -32,8 +34,7 @@ def unpack_records(body: bytes) -> Iterator[Record]:
 
 def insert_row(connection: Connection, body: bytes) -> int:
     """Writes a row, and returns its id."""
-    # With nearly every commit: as the driver takes it, without what SQLAlchemy would make of it.
-    return int(connection.exec_driver_sql("INSERT INTO journal (body) VALUES (?)", (body,)).lastrowid)
+    return int(connection.exec_driver_sql(INSERT, (body,)).lastrowid)
 
 
 def delete_before(connection: Connection, id: int) -> None:

@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.pool import PoolProxiedConnection
 
 from keyside.adapters.sql.batch import Batch, NeedsTransaction
 from keyside.adapters.sql.committed import Committed
 from keyside.adapters.sql.database import Database
 from keyside.adapters.sql.group_writer import Done, GroupWriter, Land, WriteGroup
-from keyside.adapters.sql.journal import delete_before, insert_row
+from keyside.adapters.sql.journal import INSERT, delete_before, insert_row
 from keyside.core.changes import Changes
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ class SqlWriter:
         self._database = database
         self._groups = GroupWriter[Work](self._prepare)
         self._transactions: Connection | None = None
-        self._appends: Connection | None = None
+        self._appends: PoolProxiedConnection | None = None
         self._committing = threading.Lock()
 
     def submit(self, work: Work, done: Done) -> None:
@@ -82,9 +83,8 @@ class SqlWriter:
     def _append(self, batch: Batch, results: list[Any], body: bytes | None, tell: Callable[[Land], None]) -> None:
         journal_id = None
         if body is not None:
-            self._appends = self._appends or self._database.connect_writer(single=True)
-            with self._database.write_on(self._appends) as connection:
-                journal_id = insert_row(connection, body)
+            self._appends = self._appends or self._database.connect_appender()
+            journal_id = self._database.append(self._appends, INSERT, (body,))
         tell(partial(self._land, batch, journal_id, results))
 
     def _transact(self, group: Sequence[tuple[Work, Done]], tell: Callable[[Land], None]) -> None:

@@ -175,3 +175,62 @@ def desk_log() -> MemoryChatLog:
             return await super().lines(run)
 
     return CountingLog()
+
+
+@rule("V1", "V3")
+async def test_a_snapshot_that_was_read_while_a_run_ended_is_read_again() -> None:
+    class EndingLog(MemoryChatLog):
+        """A log in which something happens between the moment that a view shows and its arrival."""
+
+        meanwhile: Any = None
+
+        async def view(self, chat_id: int, *, limit: int) -> Any:
+            found = await super().view(chat_id, limit=limit)
+            meanwhile, self.meanwhile = self.meanwhile, None
+            if meanwhile is not None:
+                await meanwhile()
+            return found
+
+    log = EndingLog()
+    async with MemoryServer(store=MemoryStore(log)) as server:
+        desk = ScriptedExecutor(server)
+        await desk.connect()
+        _, offer = await streaming(server, desk, text_line("a"))
+
+        async def end() -> None:
+            await desk.send(offer, 1, text_line("b"), done=True, finish={"reason": "stop"})
+
+        log.meanwhile = end
+        server.services.viewers.connect("viewer")
+        answer = await server.services.viewers.open("viewer", server.user_id, offer.chat_id, None)
+        heads = await log.heads([offer.chat_id])
+        assert (answer["seq"], answer["snapshot"]["messages"][-1]["content"]) == (heads[offer.chat_id], "ab")
+        assert answer["snapshot"]["runs"] == []
+
+
+@rule("E6")
+async def test_a_plain_executor_that_goes_while_it_is_bound_by_an_offer_leaves_the_run_interrupted() -> None:
+    class SlowLog(MemoryChatLog):
+        """A log whose commits of an offer wait until they may land."""
+
+        held: list[Any] | None = None
+
+        def submit(self, changes: Any, stored: Any) -> None:
+            if self.held is None:
+                super().submit(changes, stored)
+            else:
+                self.held.append((changes, stored))
+
+    log = SlowLog()
+    async with MemoryServer(store=MemoryStore(log)) as server:
+        session_id = server.connect("plain")
+        chat = await server.chat()
+        started = await start(server, chat.id, message="hi", session_id=session_id)
+        log.held = []
+        await settle()
+        assert len(log.held) == 1
+        await server.disconnect(session_id)
+        held, log.held = log.held, None
+        for changes, stored in held:
+            log.submit(changes, stored)
+        assert await state_of(server, started) == "interrupted"

@@ -6,7 +6,7 @@ import logging
 from pydantic import ValidationError
 
 from keyside.core.assignment import Assignment
-from keyside.core.inputs import Answered, Cancel, Decline, Fail, Input, Offer, Start
+from keyside.core.inputs import Abandon, Answered, Cancel, Decline, Fail, Input, Offer, Start
 from keyside.core.run import Run
 from keyside.core.step import Refused
 from keyside.protocol import wire
@@ -84,8 +84,9 @@ class Offers:
             if not self._is_current(run):
                 return  # it was stopped while the request was made: the executor never hears of it
             answer = await self._calls.call(assignment.session_id, request)
-        except Gone:
-            said: Input | None = Decline(run.attempt, failure("executor_lost"))
+        except Gone:  # a plain executor was bound by the offer, and can never come back to it
+            lost = failure("executor_lost")
+            said: Input | None = Decline(run.attempt, lost) if assignment.framed else Abandon(run.attempt)
         except KeysideError as error:
             said = Fail(error.failure, attempt=run.attempt)
         else:

@@ -279,12 +279,14 @@ class Runs:
         run = await self._log.run(*residency.key)
         if run is None:
             raise Refused("run_ended")
+        # All of the run's lines up to the head are read: it has none that are not stored while its turn is held.
+        seq = (await self._log.heads([run.chat_id])).get(run.chat_id, 0)
         lines = await self._log.lines(run) if run.state in BOUND or run.can_return else ()
         many = len(lines) > _MANY_LINES
         residency.transcript = await asyncio.to_thread(_transcript, lines) if many else _transcript(lines)
         residency.message = await self._log.message(run.user_id, run.message_id)
         before = residency.run if residency.loaded else None
-        residency.run = run
+        residency.run, residency.seq = run, seq
         self._index(residency, before)
 
     def _release(self, held: Iterable[Residency]) -> None:

@@ -82,13 +82,16 @@ class Viewers:
             stored = await self._log.view(chat_id, limit=SNAPSHOT_MESSAGES)
             if stored is None:
                 raise _not_found(chat_id)
-            snapshot, seq = await self._with_drafts(stored)
-            if seq == stored.seq or await self._log.changed_at(chat_id) == stored.seq:
+            snapshot, seq = self._with_drafts(stored)
+            written = any(run.state in BOUND for run in stored.runs)
+            # A run that was being written may have ended since: its lines are in no draft then.
+            if not written or await self._log.changed_at(chat_id) == stored.seq:
                 return {"ok": True, "snapshot": snapshot.model_dump(), "events": None, "seq": seq}
         raise KeysideError("store_unavailable", "The chat changes faster than it can be read.")
 
-    async def _with_drafts(self, stored: View) -> tuple[wire.Snapshot, int]:
-        homes = {home.run.message_id: home for home in self._runs.in_chat(stored.runs) if home.run.state in BOUND}
+    def _with_drafts(self, stored: View) -> tuple[wire.Snapshot, int]:
+        bound = [run for run in stored.runs if run.state in BOUND]
+        homes = {home.run.message_id: home for home in self._runs.in_chat(bound)}
         seq = max([stored.seq, *(home.seq for home in homes.values())])
         messages = [
             written(message, homes[message.id].run, homes[message.id].transcript.draft)

@@ -30,6 +30,8 @@ class Socket:
         self._proxy = proxy
         self._sio: socketio.AsyncClient | None = None
         self._task: asyncio.Task[None] | None = None
+        self._before: asyncio.Task[None] | None = None
+        """The life before this one, which may still be ending: two never overlap."""
         self._ended = asyncio.Event()
         self._waiting: set[asyncio.Future[Any]] = set()
         self.received: Callable[[dict[str, Any]], Any] = lambda message: None
@@ -45,12 +47,13 @@ class Socket:
         """Connects, now and after every loss."""
         if self._task is None:
             self._ended = asyncio.Event()
-            self._task = asyncio.create_task(self._live())
+            self._task = asyncio.create_task(self._live(self._before))
 
     async def stop(self) -> None:
         """Disconnects for good."""
         task, self._task = self._task, None
         if task is not None:
+            self._before = task
             self._ended.set()
             self._fail_calls()
             await task
@@ -87,8 +90,10 @@ class Socket:
         except SocketIOError as error:
             raise Gone from error
 
-    async def _live(self) -> None:
+    async def _live(self, before: asyncio.Task[None] | None) -> None:
         ended = self._ended
+        if before is not None:
+            await asyncio.wait([before])
         while not ended.is_set():
             # The client's own session would be left open where a connection fails half-way.
             async with aiohttp.ClientSession() as http:

@@ -77,6 +77,7 @@ FULL = Run(
     assignment=FULL_ASSIGNMENT,
     channel="c",
     tried=frozenset({"x", "y"}),
+    rounds=3,
     refusal=BROKEN,
     callers=frozenset({"k", "l"}),
     unfollowed_at=8.5,
@@ -121,7 +122,7 @@ def test_the_names_in_the_stored_form_stay_as_they_are() -> None:
     assert stored["v"] == 2
     assert " ".join(stored) == (
         "v id user_id chat_id message_id request created_at waits_until prefix state version attempt assignment "
-        "channel tried refusal callers unfollowed_at since started_at ended_at expected heard_at end_mark "
+        "channel tried rounds refusal callers unfollowed_at since started_at ended_at expected heard_at end_mark "
         "finish_reason failure closed_by deadline"
     )
     assert " ".join(stored["request"]) == (

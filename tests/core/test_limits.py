@@ -56,7 +56,7 @@ LIMITS = Limits(
         (queued(waits_until=NOW + 4), (NOW + 4, "no_executor")),
         (run_in(S.QUEUED, waits_until=NOW + 4), (NOW + 4, "no_executor")),
         (run_in(S.QUEUED), (NOW + 7, RETRY)),
-        (run_in(S.QUEUED, attempt=3), (NOW + 21, RETRY)),
+        (run_in(S.QUEUED, attempt=3, rounds=2), (NOW + 21, RETRY)),
         (run_in(S.OFFERED), (NOW + 1, "callback_timeout")),
         (run_in(S.OFFERED, heard_at=NOW + 0.5), (NOW + 1.5, "callback_timeout")),
         (run_in(S.SUSPENDED), (NOW + 3, "executor_lost")),

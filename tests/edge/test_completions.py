@@ -365,3 +365,29 @@ async def test_openrouters_own_provider_object_is_passed_on_and_a_name_is_ours(
             assert (await calling).status_code == 200
             assert offer["form_data"].get("provider") == passed
             assert (offer["idle_timeout"], "idle_timeout" in offer["form_data"]) == (7, False)
+
+
+@rule("R3", "R5")
+async def test_how_a_call_failed_is_its_status_too(live: LiveServer, http: httpx.AsyncClient) -> None:
+    async with executing(live.url, "fails") as executor:
+        asked = {"model": "fails/m", "messages": MESSAGES}
+        for finish, status, code in (
+            ({"reason": "error", "error": {"code": "upstream_silent", "message": "x", "retryable": True}}, 504, None),
+            ({"reason": "error", "error": {"code": "of_its_own", "message": "x", "retryable": True}}, 502, None),
+            ({"reason": "aborted"}, 410, "aborted"),
+        ):
+            calling = asyncio.create_task(http.post("/api/chat/completions", json=asked))
+            offer = await executor.offer()
+            await executor.claim(offer)
+            await executor.send(offer, 0, done=True, finish=finish)
+            answer = await calling
+            error = finish.get("error", {})
+            assert isinstance(error, dict)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (status, code or error["code"])
+    waits = {**asked, "model": "fails/m"}
+    answer = await http.post("/api/chat/completions", json=waits, headers={"keyside-wait": "1"})
+    assert (answer.status_code, answer.json()["error"]["code"], "retry-after" in answer.headers) == (
+        503,
+        "no_executor",
+        True,
+    )

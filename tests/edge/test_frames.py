@@ -175,10 +175,11 @@ async def test_every_tab_sees_the_same_whenever_it_opens(live: LiveServer, http:
         for client, ack in zip((early, late), seen, strict=True):
             messages = [m for m in ack["snapshot"]["messages"] if m["id"] == offer["message_id"]]
             text, seq = (messages[0]["content"] if messages else ""), ack["seq"]
+            ended = False
             while True:
                 message = await client.next("chat:event", "chats:heads")
                 if message["type"] == "chats:heads":
-                    if message["data"] == {str(chat_id): seq} and text:
+                    if message["data"] == {str(chat_id): seq} and ended:
                         break
                     continue
                 event = message["data"]
@@ -186,6 +187,7 @@ async def test_every_tab_sees_the_same_whenever_it_opens(live: LiveServer, http:
                     continue
                 assert event["seq"] == seq + 1, "a gap"
                 seq = event["seq"]
+                ended |= event["kind"] == "run" and event["run"]["state"] == "done"
                 text += event.get("content", "") if event["kind"] == "delta" else ""
             texts.append(text)
             heads.append(seq)

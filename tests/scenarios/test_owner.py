@@ -234,3 +234,57 @@ async def test_a_plain_executor_that_goes_while_it_is_bound_by_an_offer_leaves_t
         for changes, stored in held:
             log.submit(changes, stored)
         assert await state_of(server, started) == "interrupted"
+
+
+@rule("R3")
+async def test_a_run_waits_where_its_executor_does_not_offer_the_model_just_now(server: MemoryServer) -> None:
+    desk = ScriptedExecutor(server, max_runs=1)
+    await desk.connect()
+    _, offer = await streaming(server, desk)
+    waiting = await server.ask((await server.chat()).id)
+    models = desk.ready.connections
+    empty = [connection.model_copy(update={"models": []}) for connection in models]
+    await server.services.executors.ready(desk.session_id, desk.ready.model_copy(update={"connections": empty}))
+    assert await state_of(server, waiting) == "queued"
+    await desk.finish(offer, 0)
+    await server.services.executors.ready(desk.session_id, desk.ready)
+    assert (await desk.offer()).run_id == waiting.run.id
+
+
+@rule("R2", "R7")
+async def test_a_named_session_has_its_limit_of_runs_too_and_its_end_ends_who_waits_for_it(
+    server: MemoryServer,
+) -> None:
+    desk = ScriptedExecutor(server, max_runs=1)
+    await desk.connect()
+    _, offer = await streaming(server, desk, session_id=desk.session_id)
+    waiting = [await server.ask((await server.chat()).id, session_id=desk.session_id) for _ in range(2)]
+    assert [await state_of(server, one) for one in waiting] == ["queued", "queued"]
+    await desk.finish(offer, 0)
+    assert (await desk.offer()).run_id == waiting[0].run.id
+    await desk.disconnect()
+    assert [await state_of(server, one) for one in waiting] == ["failed", "failed"]
+
+
+@rule("R3")
+async def test_however_many_refuse_they_are_asked_again_ten_seconds_after_the_last_of_them(
+    server: MemoryServer,
+) -> None:
+    def refuse(data: dict[str, Any]) -> dict[str, Any]:
+        error = {"code": "executor_busy", "message": "not now", "retryable": True}
+        return {"status": False, "run_id": data["run_id"], "attempt": data["attempt"], "error": error}
+
+    away = ScriptedExecutor(server, executor_id="away")
+    await away.connect()
+    await away.disconnect()
+    for name in ("one", "two", "three"):
+        executor = ScriptedExecutor(server, executor_id=name)
+        executor.says = refuse
+        await executor.connect()
+    waiting = await server.ask((await server.chat()).id)
+    assert await state_of(server, waiting) == "queued"
+    assert (await run_of(server, waiting)).attempt == 3
+    await server.clock.advance(9)
+    assert (await run_of(server, waiting)).attempt == 3
+    await server.clock.advance(2)
+    assert (await run_of(server, waiting)).attempt == 6

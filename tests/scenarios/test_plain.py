@@ -294,3 +294,32 @@ async def test_a_plain_executor_gets_only_the_runs_that_name_it(server: MemorySe
         await start(server, (await server.chat()).id, model="gpt-x", message="hi")
     await settle()
     assert idle(server, plain.session_id)
+
+
+@rule("E6")
+async def test_a_string_with_line_ends_in_it_is_so_many_lines(server: MemoryServer) -> None:
+    whole, rest = text_line("c"), text_line("d")
+    for strings in (
+        [text_line("a") + "\n" + text_line("b"), whole + "\r\n\r\n" + rest, "data: [DONE]"],
+        [
+            "event: message\n" + text_line("a"),
+            text_line("b") + "\n" + whole[:9],
+            whole[9:] + "\n" + rest + "\n\n",
+            DONE,
+        ],
+        ["\n".join([text_line("a"), text_line("b"), whole, rest, DONE])],
+    ):
+        plain = Plain(server, STREAMS)
+        started = await plain.run()
+        for string in strings:
+            await plain.emit(string)
+        assert await ended(server, started) == ("done", None, "abcd")
+
+
+@rule("E6")
+async def test_what_comes_after_the_end_does_not_count(server: MemoryServer) -> None:
+    plain = Plain(server, STREAMS)
+    started = await plain.run()
+    late = [plain.emit(payload) for payload in (text_line("a"), {"done": True}, text_line("late"), {"done": True})]
+    await asyncio.gather(*late, return_exceptions=True)
+    assert await ended(server, started) == ("done", None, "a")

@@ -42,7 +42,7 @@ def _limits_of(run: Run, limits: Limits) -> Iterator[Deadline]:
         case State.QUEUED:
             yield Deadline(run.waits_until, "no_executor")
             if run.tried:
-                yield Deadline(run.since + limits.retry * run.attempt, RETRY)
+                yield Deadline(run.since + limits.retry * (run.rounds + 1), RETRY)
         case State.OFFERED:  # so long until the callback, and so long again until the claim
             yield Deadline(max(run.since, run.heard_at) + limits.callback, "callback_timeout")
         case State.STREAMING:

@@ -70,10 +70,14 @@ def _rank(request: RunRequest, candidate: Candidate) -> tuple[bool, bool, int, f
     return (not candidate.own, not preferred, candidate.running, -candidate.last_active_at)
 
 
-def _named_session(request: RunRequest, candidates: Iterable[Candidate], tried: frozenset[str]) -> Assignment | Nobody:
+def _named_session(
+    request: RunRequest, candidates: Iterable[Candidate], tried: frozenset[str]
+) -> Assignment | Wait | Nobody:
     """A named session takes the model as given, and never falls back."""
     for candidate in candidates:
         if candidate.session_id == request.session_id and candidate.announcement not in tried:
+            if candidate.running >= candidate.max_runs:
+                return Wait()
             found = find_model(request, candidate.connections)
             return _assignment(request, candidate, found[1] if found else request.model, found[0] if found else None)
     return Nobody("session_gone")

@@ -19,6 +19,8 @@ class Joiner:
     def take(self, text: str) -> tuple["Joiner", tuple[str, ...]]:
         """The joiner after this string, and the lines that are whole now (a lost fragment comes as it is)."""
         whole = self.fragment + text
+        if "\n" in whole.rstrip("\r\n"):
+            return _split(whole)
         if _is_whole(whole):
             return Joiner(), (whole,)
         if self.fragment and self._is_another(text):
@@ -36,6 +38,13 @@ class Joiner:
         if isinstance(read(text), Noise):
             return False
         return text.startswith("data:") or not self.fragment.startswith("data:")
+
+
+def _split(text: str) -> tuple[Joiner, tuple[str, ...]]:
+    """Of a string with line ends in it, each line but the last is whole."""
+    *ended, rest = text.rstrip("\r\n").split("\n")
+    joiner, last = Joiner().take(rest)
+    return joiner, (*(line.rstrip("\r") for line in ended if line.strip()), *last)
 
 
 def _is_whole(line: str) -> bool:

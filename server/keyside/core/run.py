@@ -82,6 +82,8 @@ class Run:
     """The random part of the names of its channels, the same for all attempts."""
     tried: frozenset[str] = frozenset()
     """The announcements of executors that were offered the run since it was last allowed to try again."""
+    rounds: int = 0
+    """How often all executors could be asked again."""
     refusal: Failure | None = None
     """Why the last executor did not take it: with this it fails when nobody is left."""
     callers: frozenset[str] = frozenset()

@@ -300,7 +300,7 @@ def _changes(run: Run, input: Input, now: float) -> dict[str, Any]:
             offered = {"assignment": assignment, "channel": run.channel or channel, "tried": tried}
             return offered | {"attempt": run.attempt + 1, "refusal": None}
         case Retry():
-            return {"tried": frozenset(), "since": run.since}
+            return {"tried": frozenset(), "rounds": run.rounds + 1, "since": run.since}
         case Start():
             return {"started_at": now}
         case Resume():

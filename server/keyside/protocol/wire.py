@@ -91,8 +91,8 @@ class Finish(Wire):
 class Frame(Wire):
     """Lines of an answer, sent on the channel of an attempt (E5). `index` is the first line's number, from 0."""
 
-    attempt: int = Field(ge=1)
-    index: int = Field(ge=0)
+    attempt: int = Field(ge=1, strict=True)
+    index: int = Field(ge=0, strict=True)
     lines: list[str]
     done: bool = False
     finish: Finish | None = None

@@ -10,7 +10,7 @@ from keyside.core.run import AT_HOME, Run, State
 from keyside.core.step import Refused
 from keyside.protocol.errors import KeysideError, failure
 from keyside.services.health import StoreHealth
-from keyside.services.notices import ExecutorsChanged, Notice, RunChanged, StoreBack
+from keyside.services.notices import ExecutorsChanged, Notice, RunChanged, SocketGone, StoreBack
 from keyside.services.offers import Offers
 from keyside.services.ports import ChatLog, Unavailable
 from keyside.services.presence import Presence
@@ -48,6 +48,8 @@ class Dispatcher:
             case ExecutorsChanged(user_id, shared):
                 self._users.add(user_id)
                 self._everybody |= shared
+            case SocketGone(user_id):
+                self._users.add(user_id)
             case StoreBack():
                 self._everybody = True
             case _:
@@ -121,14 +123,19 @@ class Dispatcher:
         found = choose(run.request, self._presence.candidates(run.user_id, self._runs.count), run.tried)
         if isinstance(found, Assignment):
             await self._offers.make(run, found)
-        elif isinstance(found, Nobody) and not (run.request.waits and _is_closing(run)):
+        elif isinstance(found, Nobody) and not (run.request.waits and _may_come_back(run, found)):
             why = run.refusal or failure(found.code, _explain(run, found.code))
             await self._runs.apply(run.key, Fail(why, attempt=run.attempt))
 
 
-def _is_closing(run: Run) -> bool:
-    """Whether the executor is there only to finish what it has: to this run it is away (R3)."""
-    return run.refusal is not None and run.refusal.code == "executor_closing"
+def _may_come_back(run: Run, found: Nobody) -> bool:
+    """Whether what is missing now was there before, and may be again (R3).
+
+    A model was offered when the run was asked for. An executor that is about to close finishes only what it has.
+    """
+    if run.refusal is None:
+        return found.code == "model_not_found"
+    return run.refusal.code == "executor_closing"
 
 
 def _explain(run: Run, code: str) -> str | None:

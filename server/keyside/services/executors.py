@@ -10,7 +10,7 @@ from keyside.protocol import wire
 from keyside.protocol.entities import Executor
 from keyside.protocol.errors import KeysideError
 from keyside.services.connections import Connections, Socket
-from keyside.services.notices import ExecutorReplaced, ExecutorsChanged, Notice, Notices, StoreBack
+from keyside.services.notices import ExecutorReplaced, ExecutorsChanged, Notice, Notices, SocketGone, StoreBack
 from keyside.services.plain import PlainExecutors
 from keyside.services.ports import Calls, ChatLog
 from keyside.services.presence import Presence, Present
@@ -103,8 +103,10 @@ class Executors:
     async def gone(self, session_id: str) -> None:
         """A socket went away: what it was running is suspended, offered anew, or, if it was plain, interrupted."""
         self._calls.gone(session_id)
-        self._connections.remove(session_id)
+        socket = self._connections.remove(session_id)
         present = self._presence.disconnect(session_id)
+        if socket is not None and present is None:
+            self._notices.put(SocketGone(socket.user_id))
         if present is not None:
             self._notices.put(ExecutorsChanged(present.socket.user_id, shared=present.socket.kind == "shared"))
             for residency in self._runs.with_executor(present.key):

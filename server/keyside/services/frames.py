@@ -60,6 +60,8 @@ class Frames:
         if run.assignment is not None and not run.assignment.framed:
             await self._plain.receive(residency, socket.session_id, payload)
             return wire.Ack()
+        if not isinstance(payload, dict):
+            self._check_sender(run, socket)
         frame = wire.Frame.model_validate(payload)
         if frame.attempt == run.attempt:
             self._check_sender(run, socket)

@@ -31,7 +31,9 @@ class Inbox:
         """Stores what waits, if somebody does so now."""
 
     def put(self, text: str) -> None:
-        """Takes a string, which may be a part of a line (E6)."""
+        """Takes a string, which may be a part of a line (E6). What comes after the end counts no more."""
+        if self._done:
+            return
         self._joiner, lines = self._joiner.take(text)
         self.keep(lines)
 

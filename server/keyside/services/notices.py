@@ -67,6 +67,13 @@ class ExecutorsChanged:
 
 
 @dataclass(frozen=True)
+class SocketGone:
+    """A socket of the user is gone that had announced no executor; a run may have named it."""
+
+    user_id: int
+
+
+@dataclass(frozen=True)
 class ExecutorReplaced:
     """A newer instance took the place of the executor on this socket (E12)."""
 
@@ -100,6 +107,7 @@ Notice = (
     | ChatsChanged
     | ChatDeleted
     | ExecutorsChanged
+    | SocketGone
     | ExecutorReplaced
     | CredentialRevoked
     | StoreAway

@@ -41,6 +41,7 @@ def dump(run: Run) -> str:
         "assignment": run.assignment and _assignment(run.assignment),
         "channel": run.channel,
         "tried": sorted(run.tried),
+        "rounds": run.rounds,
         "refusal": run.refusal and _failure(run.refusal),
         "callers": sorted(run.callers),
         "unfollowed_at": run.unfollowed_at,
@@ -132,6 +133,7 @@ def _run_of(stored: Mapping[str, Any], request: RunRequest, assignment: Assignme
         assignment=assignment,
         channel=stored["channel"],
         tried=frozenset(stored["tried"]),
+        rounds=stored.get("rounds", 0),
         refusal=_failure_of(stored.get("refusal")),
         callers=frozenset(stored.get("callers", ())),
         unfollowed_at=stored.get("unfollowed_at"),
@@ -217,9 +219,10 @@ def _run_of_form_1(stored: Mapping[str, Any], hidden: bool) -> Run:
     if seat is not None:
         seat = {"first_line_timeout": None, "idle_timeout": None, "announcement": seat["visit"], **seat}
     limits = Limits()
+    rounds = max(stored["attempt"] - 1, 0)  # it waited longer after each attempt
     waits_until = stored["created_at"] + min(limits.queue, ask["wait_seconds"] or limits.queue)
     run = _run_of(
-        {**stored, "end_mark": stored["mark"], "waits_until": waits_until, "deadline": None},
+        {**stored, "end_mark": stored["mark"], "waits_until": waits_until, "deadline": None, "rounds": rounds},
         _request_of({**ask, **later}),
         _assignment_of(seat),
     )

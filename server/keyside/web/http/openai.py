@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import orjson
@@ -15,7 +16,7 @@ from keyside.core.run import Run, State
 from keyside.core.transcript import Transcript
 from keyside.protocol.base import Id, Timeout, Wire
 from keyside.protocol.commands import NewRun, UserTurn
-from keyside.protocol.errors import KeysideError
+from keyside.protocol.errors import ERRORS, KeysideError
 from keyside.protocol.wire import MAX_REQUEST
 from keyside.services.accounts import Identity
 from keyside.services.api_calls import ApiCall, ApiCalls, Chunk, Ended
@@ -202,9 +203,7 @@ def _encoded(event: Chunk | Ended, head: dict[str, Any]) -> bytes:
 def _ending(run: Run) -> bytes:
     if run.state is State.DONE:
         return b"data: [DONE]\n\n"
-    said = run.failure
-    error = _body(said.code if said else run.state.value, said.message if said else "The answer was stopped.")
-    return b"data: %s\n\n" % orjson.dumps(error)
+    return b"data: %s\n\n" % orjson.dumps(_body(*_said_of(run)))
 
 
 # --- errors ------------------------------------------------------------------------------------------
@@ -212,21 +211,29 @@ def _ending(run: Run) -> bytes:
 
 def _raise_failed(run: Run) -> None:
     if run.state is not State.DONE:
-        error = run.failure
-        raise _Failed(error.code if error else "upstream_error", error.message if error else None)
+        raise _Failed(run)
+
+
+def _said_of(run: Run) -> tuple[str, str]:
+    """Code and sentence of how a run ended that is not done."""
+    error = run.failure
+    return (error.code, error.message) if error else (run.state.value, "The answer was stopped.")
 
 
 class _Failed(KeysideError):
-    """A run's own error, whose code may be one that only its executor knows."""
+    """How a run ended. Its code may be one that only its executor knows, or none of the table where it was stopped."""
 
-    def __init__(self, code: str, message: str | None) -> None:
-        super().__init__("upstream_error", message)
+    def __init__(self, run: Run) -> None:
+        code, message = _said_of(run)
+        super().__init__(code if code in ERRORS else "upstream_error", message)
         self.code = code
+        self.status = HTTPStatus.GONE if run.failure is None else self.kind.status
 
 
 def _error(error: KeysideError) -> JSONResponse:
-    headers = {"Retry-After": str(RETRY_SECONDS)} if error.kind.status == 503 else None
-    return JSONResponse(_body(error.code, str(error)), error.kind.status, headers=headers)
+    status = error.status if isinstance(error, _Failed) else error.kind.status
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return JSONResponse(_body(error.code, str(error)), status, headers=headers)
 
 
 def _body(code: str, message: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from keyside.core.step import Refused
 from keyside.protocol.commands import ErrorBody, ErrorDetail
 from keyside.protocol.errors import ERRORS, KeysideError
 from keyside.services.ports import Unavailable
@@ -39,6 +40,7 @@ def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
 def handle_errors(app: FastAPI) -> None:
     """Makes the application answer every error in this shape. Tracebacks are written to the log only."""
     app.add_exception_handler(KeysideError, _keyside)
+    app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(Unavailable, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -48,6 +50,11 @@ def handle_errors(app: FastAPI) -> None:
 async def _keyside(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, KeysideError)
     return answer(error)
+
+
+async def _refused(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refused)
+    return answer(KeysideError(error.code))
 
 
 async def _unavailable(_request: Request, _error: Exception) -> JSONResponse:

@@ -87,11 +87,12 @@ async def freeze_executor(world: World, rng: random.Random) -> None:
 async def reopen_viewer(world: World, rng: random.Random) -> None:
     """A viewer is closed, and opened again: where it was, or with nothing."""
     viewer = rng.choice(world.viewers)
-    await viewer.stop()
-    await asyncio.sleep(rng.choice((0, 0.5, 1)))
-    if rng.random() < 0.5:
-        viewer.forget()
-    viewer.start()
+    async with viewer.turn:
+        await viewer.stop()
+        await asyncio.sleep(rng.choice((0, 0.5, 1)))
+        if rng.random() < 0.5:
+            viewer.forget()
+        viewer.start()
 
 
 async def stop(world: World, rng: random.Random) -> None:

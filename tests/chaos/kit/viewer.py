@@ -23,6 +23,8 @@ class Viewer:
         self._socket.lost = self._lost
         self._tasks: set[asyncio.Task[None]] = set()
         self.name = name
+        self.turn = asyncio.Lock()
+        """Held by whoever closes it and opens it again."""
         self.chats: dict[int, Fold] = {}
         self.wrong: list[str] = []
 

@@ -7,6 +7,7 @@ import pytest
 
 from keyside.core.changes import Change, Removed
 from keyside.core.inputs import Offer, Start, Stop
+from keyside.core.limits import ID_SECONDS
 from keyside.core.run import State
 from keyside.core.transcript import transcribe
 from keyside.protocol.base import iso
@@ -215,6 +216,38 @@ async def test_removed_messages_are_gone_with_their_runs_and_lines(chat_log: Cha
     view = await chat_log.view(writer.chat.id, limit=9)
     assert view is not None
     assert ([message.id for message in view.messages], view.runs, view.seq) == (["u"], (), entries[-1].seq)
+
+
+@pytest.mark.rule("R6", "R9")
+@pytest.mark.parametrize("chat_too", [False, True])
+async def test_the_id_of_a_removed_run_stays_taken_for_a_week(
+    chat_log: ChatLog, writer: Writer, chat_too: bool
+) -> None:
+    await writer.commit(writer.message("u", content="hi"))
+    run = await writer.started("gone", message_id="a", parent_id="u")
+    assert await chat_log.removed_run(OWNER, "gone") is None
+    aborted = stepped(run, Stop())
+    if chat_too:
+        await writer.delete(aborted)
+    else:
+        await writer.commit(aborted, Removed(("a",)), writer.headed("u"))
+    assert await chat_log.removed_run(OWNER, "gone") == run.created_at
+    assert await chat_log.removed_run(OTHER, "gone") is None
+    other = await new_writer(chat_log)
+    for id, still_taken in (("next", True), ("last", False)):
+        at = run.created_at + ID_SECONDS - still_taken
+        asked = other.run(id, f"a-{id}", created_at=at)
+        await other.commit(other.message(asked.message_id), asked, at=at)
+        await other.commit(stepped(asked, Stop()), Removed((asked.message_id,)), at=at)
+        assert await chat_log.removed_run(OWNER, id) == at
+        assert (await chat_log.removed_run(OWNER, "gone") is not None) is still_taken
+
+
+@pytest.mark.rule("R6", "R9")
+async def test_the_id_of_a_run_that_is_removed_after_a_week_is_free(chat_log: ChatLog, writer: Writer) -> None:
+    run = await writer.started("old", message_id="a")
+    await writer.commit(stepped(run, Stop()), Removed(("a",)), at=run.created_at + ID_SECONDS)
+    assert await chat_log.removed_run(OWNER, "old") is None
 
 
 @pytest.mark.rule("V3", "R9")

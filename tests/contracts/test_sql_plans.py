@@ -9,7 +9,7 @@ from keyside.core.inputs import Follow, Stop
 from keyside.core.run import RunRequest
 from tests.contracts.logs import ASSIGNMENT, LINES, OWNER, SqlShelf, Writer, added, new_writer, stepped
 
-GROWING = ("run", "message", "event", "lines", "chat")
+GROWING = ("run", "message", "event", "lines", "chat", "removed_run")
 
 
 class Plans:
@@ -78,6 +78,7 @@ async def test_no_read_looks_through_a_whole_table(sql: SqlShelf) -> None:
     await log.links(OWNER, id)
     await log.message(OWNER, "a-done0")
     await log.run_on("c-done0")
+    await log.removed_run(OWNER, "done0")
     await log.runs_in(id)
     await log.runs_in(id, ["a-queued"])
     await log.runs_of(ASSIGNMENT.key)

@@ -11,6 +11,7 @@ from keyside.adapters.memory.log import MemoryChatLog
 from keyside.adapters.memory.store import MemoryStore
 from keyside.core.run import Run
 from keyside.protocol.commands import NewRun, UserTurn
+from keyside.services import api_calls
 from keyside.services.api_calls import ApiCall, Chunk, Ended
 from keyside.services.ports import user_room
 from keyside.testing import DONE, MemoryServer, ScriptedExecutor, settle, text_line
@@ -118,6 +119,25 @@ async def test_a_key_whose_run_was_never_claimed_is_free_again(server: MemorySer
         assert again.run.id != call.run.id
         with refused("conflict"):
             await opened(server, stack, "key", provider="test")
+
+
+@rule("R6", "R9")
+async def test_a_key_whose_run_was_deleted_stands_for_it_until_it_is_old(
+    server: MemoryServer, desk: ScriptedExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_calls, "KEY_SECONDS", 100.0)
+    chat = await server.chat()
+    calls = server.services.api_calls
+    async with AsyncExitStack() as stack:
+        call = await stack.enter_async_context(calls.open(server.user_id, chat.id, new(), key="k"))
+        await answer(desk, text_line("a"))
+        await text_of(call)
+    await server.services.messages.remove(server.user_id, chat.id, call.run.message_id)
+    with refused("conflict"):
+        await calls.open(server.user_id, chat.id, new(), key="k").__aenter__()
+    await server.clock.advance(100)
+    async with calls.open(server.user_id, chat.id, new(), key="k") as again:
+        assert again.run.id != call.run.id
 
 
 @rule("R6", "R8")

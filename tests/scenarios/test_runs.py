@@ -143,6 +143,25 @@ async def test_ids_are_unique_per_user_only(server: MemoryServer, desk: Scripted
     assert (await run_of(server, mine)).chat_id == mine.run.chat_id
 
 
+@rule("R6")
+@pytest.mark.parametrize("which", ["the answer", "the question"])
+async def test_the_id_of_a_run_that_was_deleted_starts_no_second_one(
+    server: MemoryServer, desk: ScriptedExecutor, which: str
+) -> None:
+    chat = await server.chat()
+    first = await start(server, chat.id, run_id="r-1", message="hi")
+    await desk.claim(await desk.offer())
+    assert first.user_message is not None
+    top = first.assistant_message if which == "the answer" else first.user_message
+    await server.services.messages.remove(server.user_id, chat.id, top.id)
+    left = await server.store.chat_log.messages(server.user_id, chat.id)
+    for place in (chat, await server.chat()):
+        with refused("conflict"):
+            await start(server, place.id, run_id="r-1", message="hi")
+    assert await server.store.chat_log.messages(server.user_id, chat.id) == left
+    assert (await start(server, chat.id, run_id="r-2", message="hi")).run.state == "queued"
+
+
 # --- stopping --------------------------------------------------------------------------------------
 
 

@@ -30,5 +30,7 @@ class Deadline(NamedTuple):
     code: str
 
 
+ID_SECONDS = 7 * 24 * 3600.0
+"""How long a run's id stays taken when the run is removed, counted from when it was asked for (R6)."""
 RETRY = "retry"
 """The executors that did not take the run may be asked again; it is no error."""

@@ -141,16 +141,26 @@ class ApiCalls:
         for times in range(1000):
             run_id = f"key-{digest}-{times}"
             known = await self._runs.run((user_id, run_id))
-            if known is None or not (self._is_free_again(known)):
-                return run_id, known
+            if known is not None:
+                if not self._is_free_again(known):
+                    return run_id, known
+                continue
+            removed = await self._log.removed_run(user_id, run_id)
+            if removed is None:
+                return run_id, None
+            if not self._is_old(removed):
+                raise KeysideError("conflict", "The call with this Idempotency-Key was deleted.")
         raise KeysideError("conflict", "This Idempotency-Key was used too often.")
 
     def _is_free_again(self, run: Run) -> bool:
         """Whether the key may stand for another run: this one is old, was never claimed, or nobody waited for it."""
-        if run.created_at <= self._clock.now() - KEY_SECONDS:
+        if self._is_old(run.created_at):
             return True
         unfollowed = run.failure is not None and run.failure.code == "caller_gone"
         return run.final and (run.started_at is None or unfollowed)
+
+    def _is_old(self, created_at: float) -> bool:
+        return created_at <= self._clock.now() - KEY_SECONDS
 
     async def _start(self, user_id: int, chat_id: int | None, new: NewRun, caller: Caller) -> tuple[Run, int]:
         hidden = chat_id is None

@@ -115,6 +115,13 @@ class ChatLog(Protocol):
         """A run as it is committed, its lines counted."""
         ...
 
+    async def removed_run(self, user_id: int, run_id: str) -> float | None:
+        """When a run was asked for that was removed with its message or chat; `None` if there was none.
+
+        It is kept for `ID_SECONDS` from then on: so long its id stays taken.
+        """
+        ...
+
     async def run_on(self, channel: str) -> Run | None:
         """The run whose `channel` that is."""
         ...

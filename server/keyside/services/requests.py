@@ -52,6 +52,11 @@ def is_the_same(known: Run, new: NewRun) -> bool:
     return fingerprint == hashlib.sha256(old.encode()).hexdigest()
 
 
+def was_deleted(run_id: str) -> KeysideError:
+    """The answer to a request whose run is deleted."""
+    return KeysideError("conflict", f"The run {run_id!r} was deleted. To ask again, use another id.")
+
+
 class RunRequests:
     """Runs of a user. Ids of others are not found."""
 
@@ -95,13 +100,18 @@ class RunRequests:
         return view(run)
 
     async def start(self, user_id: int, chat_id: int, new: NewRun, *, caller: Caller | None = None) -> Started:
-        """Asks for an answer. The same `run_id` again returns the run that there is (R6)."""
+        """Asks for an answer. The same `run_id` again returns the run that there is (R6).
+
+        Raises `conflict` if that run was removed: who repeats a request that was not answered does not pay twice.
+        """
         if self._closing:
             raise KeysideError("shutting_down")
         async with self._locks.alone(user_id, chat_id) as chat:
             known = await self._runs.run((user_id, new.run_id)) if new.run_id is not None else None
             if known is not None:
                 return await self._again(known, chat_id, new)
+            if new.run_id is not None and await self._log.removed_run(user_id, new.run_id) is not None:
+                raise was_deleted(new.run_id)
             return await self._start(user_id, chat, new, caller)
 
     async def _start(self, user_id: int, chat: Chat, new: NewRun, caller: Caller | None) -> Started:
@@ -182,7 +192,7 @@ class RunRequests:
             raise KeysideError("conflict", f"There is another run with the id {known.id!r}.")
         assistant = await self._log.message(known.user_id, known.message_id)
         if assistant is None:
-            raise KeysideError("conflict", f"The run {known.id!r} was deleted.")
+            raise was_deleted(known.id)
         parent = await self._log.message(known.user_id, assistant.parent_id) if assistant.parent_id else None
         return Started(run=view(known), user_message=parent, assistant_message=assistant)
 

@@ -8,6 +8,7 @@ from keyside.adapters.memory.proposal import Proposal
 from keyside.core.changes import Change, Changes, Entry, LinesAdded, Removed
 from keyside.core.deadline import shifted
 from keyside.core.frames import EndMark
+from keyside.core.limits import ID_SECONDS
 from keyside.core.run import AT_HOME, BOUND, ENDED, Run, RunKey, State
 from keyside.core.tree import Link, branch, siblings
 from keyside.protocol.base import iso
@@ -47,6 +48,8 @@ class MemoryChatLog:
         self._lines: dict[RunKey, _Lines] = {}
         self._places: dict[tuple[int, str], int] = {}
         """The chat of each message."""
+        self._removed_runs: dict[RunKey, float] = {}
+        """When each was asked for."""
         self._last_chat_id = 0
         self._counter = itertools.count(1)
 
@@ -93,7 +96,7 @@ class MemoryChatLog:
         first = len(kept.entries) + 1
         entries = [Entry(changes.chat_id, seq, changes.at, change) for seq, change in enumerate(changes.changes, first)]
         for entry in entries:
-            self._take(kept, entry.change)
+            self._take(kept, entry.change, entry.at)
         kept.entries.extend(entries)
         others = [entry.seq for entry in entries if not isinstance(entry.change, LinesAdded)]
         if others:
@@ -101,10 +104,10 @@ class MemoryChatLog:
             kept.updated_at = changes.at
             kept.chat = kept.chat.model_copy(update={"updated_at": iso(changes.at)})
         if changes.deletes_chat:
-            self._forget(changes.chat_id)
+            self._forget(changes.chat_id, changes.at)
         return entries
 
-    def _take(self, kept: _Chat, change: Change) -> None:
+    def _take(self, kept: _Chat, change: Change, at: float) -> None:
         match change:
             case LinesAdded(run, frame):
                 written = self._lines.setdefault(run.key, _Lines())
@@ -115,7 +118,7 @@ class MemoryChatLog:
                 kept.messages[change.id] = change
                 self._places[kept.user_id, change.id] = kept.chat.id
             case Removed(message_ids):
-                self._remove(kept, message_ids)
+                self._remove(kept, message_ids, at)
             case Run():
                 self._runs[change.key] = change
                 if change.key not in self._positions:
@@ -123,22 +126,25 @@ class MemoryChatLog:
             case Chat():
                 kept.chat = change
 
-    def _remove(self, kept: _Chat, message_ids: Sequence[str]) -> None:
+    def _remove(self, kept: _Chat, message_ids: Sequence[str], at: float) -> None:
         for id in message_ids:
             kept.messages.pop(id, None)
             self._places.pop((kept.user_id, id), None)
         lines = ((entry.seq, entry.change) for entry in kept.entries if isinstance(entry.change, LinesAdded))
         kept.floor = max([kept.floor, *(seq for seq, added in lines if added.run.message_id in message_ids)])
         mine = (run for run in self._runs.values() if run.user_id == kept.user_id)
-        self._drop([run for run in mine if run.message_id in message_ids])
+        self._drop([run for run in mine if run.message_id in message_ids], at)
 
-    def _forget(self, chat_id: int) -> None:
+    def _forget(self, chat_id: int, at: float) -> None:
         kept = self._chats.pop(chat_id)
         for id in kept.messages:
             self._places.pop((kept.user_id, id), None)
-        self._drop([run for run in self._runs.values() if run.chat_id == chat_id])
+        self._drop([run for run in self._runs.values() if run.chat_id == chat_id], at)
 
-    def _drop(self, runs: Sequence[Run]) -> None:
+    def _drop(self, runs: Sequence[Run], at: float) -> None:
+        self._removed_runs |= {run.key: run.created_at for run in runs}
+        for key in [key for key, created_at in self._removed_runs.items() if created_at <= at - ID_SECONDS]:
+            del self._removed_runs[key]
         for run in runs:
             for kept in (self._runs, self._positions, self._lines):
                 kept.pop(run.key, None)
@@ -266,6 +272,10 @@ class MemoryChatLog:
         """See `ChatLog`."""
         run = self._runs.get((user_id, run_id))
         return self._counted(run) if run else None
+
+    async def removed_run(self, user_id: int, run_id: str) -> float | None:
+        """See `ChatLog`."""
+        return self._removed_runs.get((user_id, run_id))
 
     async def run_on(self, channel: str) -> Run | None:
         """See `ChatLog`."""

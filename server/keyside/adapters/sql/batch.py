@@ -4,17 +4,31 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, bindparam, delete, func, insert, select, update
 
+from keyside.adapters.sql.each import each, listed
 from keyside.adapters.sql.journal import Record, pack_records
 from keyside.adapters.sql.rows import message_values, run_values
-from keyside.adapters.sql.tables import CHAT, EVENT, LINES, MESSAGE, RUN
+from keyside.adapters.sql.tables import CHAT, EVENT, LINES, MESSAGE, REMOVED_RUN, RUN
 from keyside.adapters.sql.tail import StoredFrame, Tail, mark_of, pack, unpack
 from keyside.core.changes import Changes, Entry, LinesAdded, Removed
 from keyside.core.frames import EndMark
+from keyside.core.limits import ID_SECONDS
 from keyside.core.run import BOUND, ENDED, Run, RunKey
 from keyside.protocol.entities import Chat, Message
 from keyside.services.ports import Conflict
+
+
+def _keep_ids(those: ColumnElement[bool]) -> Insert:
+    """Remembers those of the runs that were asked for after `since`."""
+    created_at = func.json_extract(RUN.c.body, "$.created_at")
+    young = select(RUN.c.user_id, RUN.c.id, created_at).where(those, created_at > bindparam("since"))
+    return insert(REMOVED_RUN).prefix_with("OR REPLACE").from_select(["user_id", "id", "created_at"], young)
+
+
+_KEEP_IDS_OF_CHAT = _keep_ids(RUN.c.chat_id == bindparam("chat_id"))
+_KEEP_IDS_OF_MESSAGES = _keep_ids((RUN.c.user_id == bindparam("user_id")) & RUN.c.message_id.in_(each("message_ids")))
+_FORGET_OLD_IDS = delete(REMOVED_RUN).where(REMOVED_RUN.c.created_at <= bindparam("since"))
 
 
 class NeedsTransaction(Exception):
@@ -77,7 +91,7 @@ class Batch:
         if others:
             self._run(update(CHAT).where(CHAT.c.id == chat_id).values(seq=others, updated_at=at))
         if changes.deletes_chat:
-            self._forget_chat(changes.user_id, chat_id)
+            self._forget_chat(changes)
         return entries
 
     def _head(self, chat_id: int) -> int:
@@ -187,7 +201,7 @@ class Batch:
                 self._write_message(user_id, change)
                 kind, ref = "message", change.id
             case Removed():
-                self._remove(user_id, change, entry.chat_id)
+                self._remove(user_id, change, entry)
                 kind, ref = "removed", json.dumps(change.message_ids)
             case Run():
                 self._write_run(change)
@@ -225,10 +239,12 @@ class Batch:
         values = {"title": chat.title, "head_id": chat.head_id, "model": chat.model}
         self._run(update(CHAT).where(CHAT.c.id == chat.id).values(values))
 
-    def _remove(self, user_id: int, removed: Removed, chat_id: int) -> None:
+    def _remove(self, user_id: int, removed: Removed, entry: Entry) -> None:
         """Removes messages with their runs. The lines go too: before the last of them the log cannot be read (V3)."""
         floor = 0
         mine = RUN.c.user_id == user_id
+        values = {"user_id": user_id, "message_ids": listed(removed.message_ids)}
+        self._keep_ids(_KEEP_IDS_OF_MESSAGES, values, entry.at)
         for id in removed.message_ids:
             runs = select(RUN.c.n).where(mine, RUN.c.message_id == id)
             gone = delete(LINES).where(LINES.c.run_n.in_(runs)).returning(LINES.c.last_seq)
@@ -238,16 +254,24 @@ class Batch:
                 floor = max([floor, *(frame.seq for frame in self._frames(key)[-1:])])
                 self.gone.add(key)
             self._run(delete(MESSAGE).where(MESSAGE.c.user_id == user_id, MESSAGE.c.id == id))
-        self._run(update(CHAT).where(CHAT.c.id == chat_id, CHAT.c.floor < floor).values(floor=floor))
+        self._run(update(CHAT).where(CHAT.c.id == entry.chat_id, CHAT.c.floor < floor).values(floor=floor))
 
-    def _forget_chat(self, user_id: int, chat_id: int) -> None:
+    def _keep_ids(self, statement: Insert, values: dict[str, Any], at: float) -> None:
+        """Remembers the ids of runs that are about to be removed, as far as they are young, and forgets old ones."""
+        since = {"since": at - ID_SECONDS}
+        if self._connection.execute(statement, values | since).rowcount:
+            self._connection.execute(_FORGET_OLD_IDS, since)
+
+    def _forget_chat(self, changes: Changes) -> None:
         """Deletes a chat and every row that belongs to it; somebody else's chat is none that could be deleted."""
-        mine = (CHAT.c.id == chat_id) & (CHAT.c.user_id == user_id)
+        chat_id = changes.chat_id
+        mine = (CHAT.c.id == chat_id) & (CHAT.c.user_id == changes.user_id)
         if self._connection.execute(select(CHAT.c.id).where(mine)).first() is None:
             raise Conflict(f"chat {chat_id} is gone")
         runs = self._connection.execute(select(RUN.c.user_id, RUN.c.id).where(RUN.c.chat_id == chat_id))
         self.gone |= {(int(user), str(run)) for user, run in runs}
         self.gone_chats.add(chat_id)
+        self._keep_ids(_KEEP_IDS_OF_CHAT, {"chat_id": chat_id}, changes.at)
         for table in (LINES, EVENT, RUN, MESSAGE):
             self._run(delete(table).where(table.c.chat_id == chat_id))
         self._run(delete(CHAT).where(mine))

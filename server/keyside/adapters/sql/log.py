@@ -179,6 +179,10 @@ class SqlChatLog:
         """See `ChatLog`."""
         return _only(await self._runs(lambda s: run_read.load_run(s, user_id, run_id)))
 
+    async def removed_run(self, user_id: int, run_id: str) -> float | None:
+        """See `ChatLog`."""
+        return await self._query(lambda s: run_read.load_removed_run(s, user_id, run_id))
+
     async def run_on(self, channel: str) -> Run | None:
         """See `ChatLog`."""
         return _only(await self._runs(lambda s: run_read.load_run_on(s, channel)))

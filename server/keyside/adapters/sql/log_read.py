@@ -3,15 +3,16 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
+from sqlalchemy import bindparam, text, tuple_
 from sqlalchemy import select as select_columns
-from sqlalchemy import text, tuple_
 from sqlmodel import Session, col, select
 
 from keyside.adapters.sql import run_read, tree_read
-from keyside.adapters.sql.each import each
+from keyside.adapters.sql.each import each, listed
 from keyside.adapters.sql.rows import chat_of, run_of
-from keyside.adapters.sql.tables import CHAT, RUN, ChatRow, EventRow, LinesRow, RunRow
+from keyside.adapters.sql.tables import CHAT, LINES, RUN, ChatRow, EventRow, LinesRow, RunRow
 from keyside.adapters.sql.tail import StoredFrame, unpack
 from keyside.core.changes import Change, Entry, LinesAdded, Removed
 from keyside.core.frames import FrameLines
@@ -19,37 +20,60 @@ from keyside.core.run import BOUND, ENDED, Run
 from keyside.protocol.entities import Chat
 from keyside.services.ports import Page, View
 
-_HIDDEN = text("chat.hidden = 1")
-_OPEN = text("run.open = 1")
-_ENDED = [state.value for state in ENDED]
+_CHAT = select_columns(CHAT).where(CHAT.c.id == bindparam("id"))
+_PAGE = (
+    select_columns(CHAT)
+    .where(CHAT.c.user_id == bindparam("user_id"), CHAT.c.hidden.is_(False))
+    .order_by(CHAT.c.updated_at.desc(), CHAT.c.id.desc())
+    .limit(bindparam("most"))
+)
+_PAGE_AFTER = _PAGE.where(tuple_(CHAT.c.updated_at, CHAT.c.id) < tuple_(bindparam("at"), bindparam("last_id")))
+_RUNNING = select_columns(RUN.c.chat_id).where(
+    text("run.open = 1"), RUN.c.chat_id.in_(each("ids")), RUN.c.state.not_in([state.value for state in ENDED])
+)
+_HIDDEN_BEFORE = select_columns(CHAT.c.user_id, CHAT.c.id).where(
+    text("chat.hidden = 1"), CHAT.c.updated_at < bindparam("at")
+)
+_HEADS = select_columns(CHAT.c.id, CHAT.c.seq).where(CHAT.c.id.in_(each("ids")))
+_NUMBERS = {
+    name: select_columns(CHAT.c[name]).where(CHAT.c.id == bindparam("id")) for name in ("seq", "floor", "hidden")
+}
+_ENDED_LINES = (
+    select_columns(LINES.c.body)
+    .join_from(LINES, RUN, RUN.c.n == LINES.c.run_n)
+    .where(RUN.c.user_id == bindparam("user_id"), RUN.c.id == bindparam("id"))
+)
 
 
 # --- chats -------------------------------------------------------------------------------------------
 
 
+def _chat_row(session: Session, chat_id: int) -> Any:
+    return session.connection().execute(_CHAT, {"id": chat_id}).first()
+
+
 def load_chat(session: Session, chat_id: int, user_id: int | None = None) -> Chat | None:
     """A chat; with a user, only theirs."""
-    row = session.get(ChatRow, chat_id)
+    row = _chat_row(session, chat_id)
     if row is None or (user_id is not None and row.user_id != user_id):
         return None
     return chat_of(row, bool(_running(session, [chat_id])))
 
 
 def _running(session: Session, chat_ids: list[int]) -> set[int]:
-    query = select_columns(RUN.c.chat_id).where(_OPEN, RUN.c.chat_id.in_(each(chat_ids)), RUN.c.state.not_in(_ENDED))
-    return set(session.connection().execute(query).scalars())
+    return set(session.connection().execute(_RUNNING, {"ids": listed(chat_ids)}).scalars())
 
 
 def load_chats(session: Session, user_id: int, limit: int, cursor: str | None) -> Page:
     """A page of chats by their last change; the cursor is `time:id` of the page's last."""
-    query = select(ChatRow).where(ChatRow.user_id == user_id, col(ChatRow.hidden).is_(False))
+    query = _PAGE
+    values: dict[str, float] = {"user_id": user_id, "most": limit + 1}
     if cursor is not None:
         at, _, id = cursor.partition(":")
-        query = query.where(tuple_(col(ChatRow.updated_at), col(ChatRow.id)) < (float(at), int(id)))
-    query = query.order_by(col(ChatRow.updated_at).desc(), col(ChatRow.id).desc()).limit(limit + 1)
-    rows = list(session.exec(query))
+        query, values = _PAGE_AFTER, values | {"at": float(at), "last_id": int(id)}
+    rows = session.connection().execute(query, values).all()
     page = rows[:limit]
-    running = _running(session, [row.id for row in page if row.id is not None])
+    running = _running(session, [row.id for row in page])
     last = page[-1] if len(rows) > limit else None
     return Page(
         tuple(chat_of(row, row.id in running) for row in page),
@@ -59,25 +83,23 @@ def load_chats(session: Session, user_id: int, limit: int, cursor: str | None) -
 
 def load_hidden_before(session: Session, at: float) -> tuple[tuple[int, int], ...]:
     """User and chat ids of hidden chats that were last changed before `at`."""
-    query = select_columns(CHAT.c.user_id, CHAT.c.id).where(_HIDDEN, CHAT.c.updated_at < at)
-    return tuple((int(user_id), int(id)) for user_id, id in session.connection().execute(query))
+    found = session.connection().execute(_HIDDEN_BEFORE, {"at": at})
+    return tuple((int(user_id), int(id)) for user_id, id in found)
 
 
 def load_number(session: Session, column: str, chat_id: int) -> int:
     """A number that a chat's row has, 0 where there is none: `seq`, `floor` or `hidden`."""
-    found = session.connection().execute(select_columns(CHAT.c[column]).where(CHAT.c.id == chat_id)).scalar()
-    return int(found or 0)
+    return int(session.connection().execute(_NUMBERS[column], {"id": chat_id}).scalar() or 0)
 
 
 def load_heads(session: Session, chat_ids: Iterable[int]) -> dict[int, int]:
     """The newest event of each chat that is no line of a running run."""
-    query = select_columns(CHAT.c.id, CHAT.c.seq).where(CHAT.c.id.in_(each(chat_ids)))
-    return {int(id): int(seq) for id, seq in session.connection().execute(query)}
+    return {int(id): int(seq) for id, seq in session.connection().execute(_HEADS, {"ids": listed(chat_ids)})}
 
 
 def load_view(session: Session, chat_id: int, limit: int) -> View | None:
     """The newest `limit` messages of the branch that is shown."""
-    row = session.get(ChatRow, chat_id)
+    row = _chat_row(session, chat_id)
     if row is None:
         return None
     runs = run_read.load_runs_in(session, chat_id)
@@ -93,9 +115,8 @@ def load_view(session: Session, chat_id: int, limit: int) -> View | None:
 
 def load_ended_frames(session: Session, run: Run) -> list[StoredFrame]:
     """The frames of a run that have a row of their own."""
-    query = select(LinesRow).join(RunRow, col(RunRow.n) == col(LinesRow.run_n))
-    row = session.exec(query.where(RunRow.user_id == run.user_id, RunRow.id == run.id)).first()
-    return unpack(row.body) if row else []
+    body = session.connection().execute(_ENDED_LINES, {"user_id": run.user_id, "id": run.id}).scalar()
+    return unpack(body) if body else []
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from keyside.adapters.sql import stored_run
-from keyside.adapters.sql.tables import ChatRow, RunRow
+from keyside.adapters.sql.tables import RunRow
 from keyside.core.run import AT_HOME, Run, State
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat, Connection, Message
@@ -52,9 +52,8 @@ def run_of(row: RunRow, *, hidden: bool = False) -> Run:
     return stored_run.load(row.body, hidden=hidden)
 
 
-def chat_of(row: ChatRow, running: bool) -> Chat:
-    """The chat of a row."""
-    assert row.id is not None
+def chat_of(row: Any, running: bool) -> Chat:
+    """The chat of a row, as an object or as plain columns."""
     return Chat(
         id=row.id,
         title=row.title,

@@ -1,85 +1,104 @@
-"""The SQL log's queries for runs. Each goes by an index; the conditions of partial indexes stand in them literally."""
+"""The SQL log's queries for runs, built once. Each goes by an index, whose condition stands in it literally."""
 
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Select, select, text
+from sqlalchemy import Select, bindparam, select, text
 from sqlmodel import Session
 
 from keyside.adapters.sql import stored_run
-from keyside.adapters.sql.each import each
-from keyside.adapters.sql.tables import CHAT, RUN
+from keyside.adapters.sql.each import each, listed
+from keyside.adapters.sql.tables import CHAT, REMOVED_RUN, RUN
 from keyside.core.run import Run
 
+_OLDEST_FIRST = RUN.c.n
+_OF_USER = RUN.c.user_id == bindparam("user_id")
 _RUNS = select(RUN.c.n, RUN.c.body, CHAT.c.hidden).join_from(RUN, CHAT, CHAT.c.id == RUN.c.chat_id)
 _OPEN = text("run.open = 1")
-_QUEUED = text("run.state = 'queued'")
-_HELD = text("run.held = 1")
-_OLDEST_FIRST = RUN.c.n
+
+_ONE = _RUNS.where(_OF_USER, RUN.c.id == bindparam("id"))
+_REMOVED = select(REMOVED_RUN.c.created_at).where(
+    REMOVED_RUN.c.user_id == bindparam("user_id"), REMOVED_RUN.c.id == bindparam("id")
+)
+_ON_CHANNEL = _RUNS.where(RUN.c.channel == bindparam("channel")).order_by(_OLDEST_FIRST).limit(1)
+_IN_CHAT = _RUNS.where(RUN.c.chat_id == bindparam("chat_id"), _OPEN).order_by(_OLDEST_FIRST)
+_OF_MESSAGES = _IN_CHAT.where(RUN.c.message_id.in_(each("message_ids")))
+_NAMED = _RUNS.where(_OF_USER, RUN.c.id.in_(each("ids")))
+_OF_EXECUTOR = _RUNS.where(RUN.c.executor == bindparam("executor")).order_by(_OLDEST_FIRST)
+_QUEUED = (
+    _RUNS.where(_OPEN, text("run.state = 'queued'"), RUN.c.n > bindparam("after"))
+    .order_by(_OLDEST_FIRST)
+    .limit(bindparam("most"))
+)
+_QUEUED_OF_USER = _QUEUED.where(_OF_USER)
+_DUE = _RUNS.where(RUN.c.deadline <= bindparam("now")).order_by(RUN.c.deadline, RUN.c.n).limit(bindparam("most"))
+_NEXT_DEADLINE = select(RUN.c.deadline).where(RUN.c.deadline < float("inf")).order_by(RUN.c.deadline).limit(1)
+_HELD = _RUNS.where(text("run.held = 1")).order_by(_OLDEST_FIRST)
 
 
 def _run_of(row: Any) -> Run:
     return stored_run.load(row.body, hidden=bool(row.hidden))
 
 
-def _runs(session: Session, query: Select[Any]) -> tuple[Run, ...]:
-    return tuple(_run_of(row) for row in session.connection().execute(query))
+def _runs(session: Session, query: Select[Any], **values: Any) -> tuple[Run, ...]:
+    return tuple(map(_run_of, session.connection().execute(query, values)))
 
 
 def load_run(session: Session, user_id: int, id: str) -> tuple[Run, ...]:
     """The run of a user with this id, if there is one."""
-    return _runs(session, _RUNS.where(RUN.c.user_id == user_id, RUN.c.id == id))
+    return _runs(session, _ONE, user_id=user_id, id=id)
+
+
+def load_removed_run(session: Session, user_id: int, id: str) -> float | None:
+    """When a removed run of a user was asked for."""
+    return session.connection().execute(_REMOVED, {"user_id": user_id, "id": id}).scalar()
 
 
 def load_run_on(session: Session, channel: str) -> tuple[Run, ...]:
     """The run with this channel, if there is one."""
-    return _runs(session, _RUNS.where(RUN.c.channel == channel).order_by(_OLDEST_FIRST).limit(1))
+    return _runs(session, _ON_CHANNEL, channel=channel)
 
 
 def load_runs_in(session: Session, chat_id: int, message_ids: Collection[str] | None = None) -> tuple[Run, ...]:
     """A chat's runs that have not ended for good; with `message_ids` those of these messages."""
-    query = _RUNS.where(RUN.c.chat_id == chat_id, _OPEN)
-    if message_ids is not None:
-        query = query.where(RUN.c.message_id.in_(each(message_ids)))
-    return _runs(session, query.order_by(_OLDEST_FIRST))
+    if message_ids is None:
+        return _runs(session, _IN_CHAT, chat_id=chat_id)
+    return _runs(session, _OF_MESSAGES, chat_id=chat_id, message_ids=listed(message_ids))
 
 
 def load_named(session: Session, user_id: int, chat_id: int, ids: Collection[str]) -> dict[str, Run]:
     """Runs of a chat, by their ids."""
-    query = _RUNS.where(RUN.c.user_id == user_id, RUN.c.id.in_(each(ids)))
-    return {run.id: run for run in _runs(session, query) if run.chat_id == chat_id}
+    found = _runs(session, _NAMED, user_id=user_id, ids=listed(ids))
+    return {run.id: run for run in found if run.chat_id == chat_id}
 
 
 def load_runs_of(session: Session, executor: str) -> tuple[Run, ...]:
     """The runs that have not ended for good and were assigned to this executor last."""
-    return _runs(session, _RUNS.where(RUN.c.executor == executor).order_by(_OLDEST_FIRST))
+    return _runs(session, _OF_EXECUTOR, executor=executor)
 
 
 def load_queued(session: Session, user_id: int | None, after: int, limit: int) -> tuple[tuple[int, Run], ...]:
     """Queued runs behind a position, each with its own."""
-    query = _RUNS.where(_OPEN, _QUEUED, RUN.c.n > after)
+    query, values = _QUEUED, {"after": after, "most": limit}
     if user_id is not None:
-        query = query.where(RUN.c.user_id == user_id)
-    rows = session.connection().execute(query.order_by(_OLDEST_FIRST).limit(limit))
-    return tuple((int(row.n), _run_of(row)) for row in rows)
+        query, values = _QUEUED_OF_USER, values | {"user_id": user_id}
+    return tuple((int(row.n), _run_of(row)) for row in session.connection().execute(query, values))
 
 
 def load_due(session: Session, now: float, limit: int) -> tuple[Run, ...]:
     """Runs that have waited long enough, the first deadline first."""
-    query = _RUNS.where(RUN.c.deadline <= now).order_by(RUN.c.deadline, RUN.c.n)
-    return _runs(session, query.limit(limit))
+    return _runs(session, _DUE, now=now, most=limit)
 
 
 def load_next_deadline(session: Session) -> float | None:
     """The first deadline of the runs that wait."""
-    first = select(RUN.c.deadline).where(RUN.c.deadline < float("inf")).order_by(RUN.c.deadline).limit(1)
-    found = session.connection().execute(first).scalar()
+    found = session.connection().execute(_NEXT_DEADLINE).scalar()
     return None if found is None else float(found)
 
 
 def load_held(session: Session) -> tuple[Run, ...]:
     """The runs that a process has in hand: an executor does, or a caller waits."""
-    return _runs(session, _RUNS.where(_HELD).order_by(_OLDEST_FIRST))
+    return _runs(session, _HELD)
 
 
 SHIFT = text(

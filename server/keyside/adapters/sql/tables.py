@@ -100,6 +100,17 @@ class RunRow(SQLModel, table=True):
     channel: str | None = None
 
 
+class RemovedRunRow(SQLModel, table=True):
+    """The id of a run that was removed with its message or chat. It stays taken for `ID_SECONDS` (R6)."""
+
+    __tablename__ = "removed_run"
+    __table_args__ = (Index("removed_run_created_at", "created_at"), {"sqlite_with_rowid": False})
+    user_id: int = Field(foreign_key="user.id", primary_key=True)
+    id: str = Field(primary_key=True)
+    created_at: float
+    """When the run was asked for."""
+
+
 class EventRow(SQLModel, table=True):
     """An event that is not a delta. It only refers to what changed, whose present state is in its own table."""
 
@@ -194,5 +205,5 @@ def _table(row: type[SQLModel]) -> Table:
 
 
 CHAT, MESSAGE, RUN, EVENT = _table(ChatRow), _table(MessageRow), _table(RunRow), _table(EventRow)
-LINES, META = _table(LinesRow), _table(MetaRow)
+LINES, META, REMOVED_RUN = _table(LinesRow), _table(MetaRow), _table(RemovedRunRow)
 """The same tables, for the writer: it works without rows as objects."""

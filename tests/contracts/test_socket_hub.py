@@ -9,6 +9,7 @@ import pytest
 
 from keyside.adapters.socketio.backlog import DEAF_BACKLOG, MAX_BACKLOG
 from keyside.core.changes import Entry, Removed
+from keyside.services.later import Later
 from keyside.services.ports import Gone, chat_room
 from tests.contracts.sockets import CALL, SocketWorld
 from tests.edge.live import SECONDS, RawSocket, raw_socket
@@ -77,12 +78,11 @@ async def test_a_late_answer_after_a_reconnect_answers_no_other_call(here: Socke
 
 
 @rule("C4")
-async def test_a_handler_may_return_a_value_a_future_or_a_coroutine(here: SocketWorld) -> None:
-    futures: list[asyncio.Future[Any]] = []
+async def test_a_handler_may_return_a_value_or_one_that_comes_later_or_a_coroutine(here: SocketWorld) -> None:
+    answer: Later[str] = Later()
 
-    def later(session_id: str, payload: Any) -> asyncio.Future[Any]:
-        futures.append(asyncio.get_running_loop().create_future())
-        return futures[-1]
+    def later(session_id: str, payload: Any) -> Later[str]:
+        return answer
 
     async def slowly(session_id: str, payload: Any) -> Any:
         await asyncio.sleep(0)
@@ -101,7 +101,8 @@ async def test_a_handler_may_return_a_value_a_future_or_a_coroutine(here: Socket
             await socket.send(f"42{number}{json.dumps([name, number])}")
         for number, name in ((3, "now"), (4, "slowly"), (5, "any")):
             assert await socket.receive(f"43{number}") == f'43{number}[{{"{name}":{number}}}]'
-        futures[0].set_result("at last")
+        answer.set("at last")
+        answer.set("too late")
         assert await socket.receive("431") == '431["at last"]'
         await socket.send('42["now",6]')
         await socket.send('427["now",7]')
@@ -110,21 +111,21 @@ async def test_a_handler_may_return_a_value_a_future_or_a_coroutine(here: Socket
 
 @rule("C4")
 async def test_acknowledgements_leave_in_the_order_in_which_they_come_due(here: SocketWorld) -> None:
-    futures: list[asyncio.Future[Any]] = []
+    answers: list[Later[int]] = []
 
-    def later(session_id: str) -> asyncio.Future[Any]:
-        futures.append(asyncio.get_running_loop().create_future())
-        if len(futures) == 20:
-            for future in reversed(futures):
-                future.set_result(futures.index(future))
-        return futures[-1]
+    def later(session_id: str) -> Later[int]:
+        answers.append(Later())
+        if len(answers) == 20:
+            for at, answer in reversed(list(enumerate(answers))):
+                answer.set(at)
+        return answers[-1]
 
     here.sio.on("later", later)
     async with raw_socket(here.url) as (socket, _):
         for number in range(100, 120):
             await socket.send(f'42{number}["later"]')
         got = [await socket.receive("43") for _ in range(20)]
-    last = "43119[19]"  # the one whose future was done before it was returned
+    last = "43119[19]"  # it was there before it was returned
     assert last in got
     assert [answer for answer in got if answer != last] == [f"43{100 + at}[{at}]" for at in range(18, -1, -1)]
 

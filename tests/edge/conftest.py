@@ -11,7 +11,14 @@ import pytest
 
 from tests.edge.live import LiveServer
 
-SOCKET_TESTS = {"test_sockets", "test_frames", "test_overload", "test_revoked", "test_blocking_client"}
+SOCKET_TESTS = {
+    "test_sockets",
+    "test_frames",
+    "test_overload",
+    "test_revoked",
+    "test_blocking_client",
+    "test_websocket_frames",
+}
 """The modules whose tests run on servers with both transports; the others need only the usual one."""
 
 Serve = Callable[[str, str], LiveServer]

@@ -311,12 +311,16 @@ async def message_of(http: httpx.AsyncClient, started: Any) -> Any:
     return next(message for message in items if message["id"] == id)
 
 
-async def events_of(http: httpx.AsyncClient, run_id: str, **headers: str) -> list[tuple[int, dict[str, Any]]]:
-    """The run's server-sent events until it has ended: each number, and the event."""
+async def events_of(
+    http: httpx.AsyncClient, run_id: str, headers: dict[str, str] | None = None, begun: asyncio.Semaphore | None = None
+) -> list[tuple[int, dict[str, Any]]]:
+    """The run's server-sent events until it has ended: each number, and the event. `begun` is released at once."""
     found: list[tuple[int, dict[str, Any]]] = []
     async with http.stream("GET", f"/api/runs/{run_id}/events", headers=headers) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
+        if begun is not None:
+            begun.release()
         body = (await answer.aread()).decode()
     for block in body.split("\n\n")[:-1]:
         id, data = block.split("\n")

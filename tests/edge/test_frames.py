@@ -238,14 +238,14 @@ async def test_run_events_by_http_are_those_of_the_socket(live: LiveServer, http
     assert live_events[-1][1]["run"]["state"] == "done"
     middle = next(seq for seq, event in live_events if event.get("content") == "2")
     for resumed in (
-        await events_of(http, run_id, **{"Last-Event-ID": str(middle)}),
-        await events_of(http, f"{run_id}", **{"last-event-id": str(middle)}),
+        await events_of(http, run_id, {"Last-Event-ID": str(middle)}),
+        await events_of(http, f"{run_id}", {"last-event-id": str(middle)}),
     ):
         assert deltas(resumed) == "34"
         assert resumed[-1] == live_events[-1]
     async with http.stream("GET", f"/api/runs/{run_id}/events?after={middle}") as answer:
         assert (await answer.aread()).decode().count("id: ") == len(resumed)
-    assert await events_of(http, run_id, **{"Last-Event-ID": str(live_events[-1][0] + 1000)}) == []
+    assert await events_of(http, run_id, {"Last-Event-ID": str(live_events[-1][0] + 1000)}) == []
     message = await message_of(http, started)
     assert message["content"] == "01234"
 

@@ -12,6 +12,7 @@ import pytest
 
 from keyside.testing import DONE, text_line
 from tests.edge.live import (
+    SECONDS,
     Executor,
     LiveServer,
     ask,
@@ -163,10 +164,13 @@ async def test_a_runs_events_can_be_read_where_older_messages_were_removed(
         offer = await desk.offer()
         await desk.claim(offer)
         await desk.send(offer, 0, text_line("new"))
+        begun = asyncio.Semaphore(0)
         reading = [
-            asyncio.create_task(events_of(http, second["run"]["id"], **headers))
+            asyncio.create_task(events_of(http, second["run"]["id"], headers, begun))
             for headers in ({}, {"last-event-id": "1"}, {"last-event-id": str(2**70)})
         ]
+        for _ in reading:
+            await asyncio.wait_for(begun.acquire(), SECONDS)
         companion = {"model": "desk/m", "messages": [{"role": "user", "content": "x"}], "chat_id": chat_id}
         await desk.send(offer, 1, DONE)
         for task in reading:

@@ -10,8 +10,7 @@ from keyside.core.run import Run, RunRequest, State
 def deadline_of(run: Run, limits: Limits) -> Deadline | None:
     """The first of the limits that count in the run's state; `None`: it has all the time."""
     if run.state is State.STREAMING and run.unfollowed_at is None:
-        whole, silence = _streaming_limits(run, limits)  # with each frame
-        return whole if whole.at <= silence.at else silence
+        return _streaming_limit(run, limits)  # with each frame
     return min(_limits_of(run, limits), key=lambda deadline: deadline.at, default=None)
 
 
@@ -46,7 +45,7 @@ def _limits_of(run: Run, limits: Limits) -> Iterator[Deadline]:
         case State.OFFERED:  # so long until the callback, and so long again until the claim
             yield Deadline(max(run.since, run.heard_at) + limits.callback, "callback_timeout")
         case State.STREAMING:
-            yield from _streaming_limits(run, limits)
+            yield _streaming_limit(run, limits)
         case State.SUSPENDED:
             yield Deadline(run.since + limits.resume_grace, "executor_lost")
         case State.INTERRUPTED if run.can_return:
@@ -57,14 +56,15 @@ def _limits_of(run: Run, limits: Limits) -> Iterator[Deadline]:
         yield Deadline(run.unfollowed_at + (run.request.caller_grace or 0), "caller_gone")
 
 
-def _streaming_limits(run: Run, limits: Limits) -> tuple[Deadline, Deadline]:
+def _streaming_limit(run: Run, limits: Limits) -> Deadline:
     assert run.started_at is not None
     assert run.assignment is not None
     begun = run.started_at
     # An executor that was away has time to send what it holds, whatever was over meanwhile (D2, R4).
     soonest = run.since + limits.idle if run.since > begun else begun
-    whole = Deadline(max(soonest, begun + limits.run), "run_timeout")
-    return whole, _silence_limit(run, limits, begun, soonest)
+    whole = max(soonest, begun + limits.run)
+    silence = _silence_limit(run, limits, begun, soonest)
+    return silence if silence.at < whole else Deadline(whole, "run_timeout")
 
 
 def _silence_limit(run: Run, limits: Limits, begun: float, soonest: float) -> Deadline:

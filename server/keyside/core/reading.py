@@ -89,7 +89,7 @@ def _parsed(data: str) -> Any:
         chunk = orjson.loads(data)
     except (ValueError, RecursionError):
         chunk = _parsed_leniently(data)
-    if chunk is not None and data.count("{") + data.count("[") > _DEEP:
+    if chunk is not None and len(data) > _DEEP and data.count("{") + data.count("[") > _DEEP:
         return _writable(chunk)
     return chunk
 

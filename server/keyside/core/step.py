@@ -103,6 +103,8 @@ def step(run: Run, input: Input, now: float, limits: Limits) -> tuple[Run, tuple
     over. Raises `Refused` with a code of `errors.py` where an executor's frame, claim or return is stale, comes too
     late, leaves a gap, or is illegal in the run's state.
     """
+    if type(input) is FrameLines and _goes_on(run, input):  # as with nearly all inputs
+        return _enter(run, input, State.STREAMING, now, limits)
     _check_attempt(run, input)
     if not _applies(run, input, now):
         return run, ()
@@ -113,6 +115,12 @@ def step(run: Run, input: Input, now: float, limits: Limits) -> tuple[Run, tuple
     if target is None or _is_final(run, meant):
         raise Refused(_why_illegal(run), run.expected)
     return _enter(run, meant, target, now, limits)
+
+
+def _goes_on(run: Run, frame: FrameLines) -> bool:
+    """Whether a running run gets more lines, and no end with them."""
+    mark = frame.end_mark
+    return run.state is State.STREAMING and frame.attempt == run.attempt and not (mark and mark.complete)
 
 
 # --- whether an input still applies ------------------------------------------------------------------

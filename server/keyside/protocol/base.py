@@ -1,6 +1,7 @@
 """The base class of every wire type, and string types with a fixed format."""
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -15,6 +16,9 @@ Time = str
 """A time in UTC as ISO 8601, with milliseconds and `Z`."""
 
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - what is added to it is in UTC
+
+
 class Wire(BaseModel):
     """A message or a part of one. Unknown fields are ignored (C5)."""
 
@@ -23,4 +27,11 @@ class Wire(BaseModel):
 
 def iso(seconds: float) -> Time:
     """Formats seconds since the epoch as a `Time`."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, microseconds = divmod(round(seconds * 1e6), 1_000_000)
+    return f"{_iso_second(second)}.{microseconds // 1000:03}Z"
+
+
+@lru_cache(maxsize=16)
+def _iso_second(second: int) -> str:
+    """A time without its fraction. The same one is asked for with each event."""
+    return (_EPOCH + timedelta(seconds=second)).isoformat()

@@ -20,7 +20,7 @@ from keyside.services.health import StoreHealth
 from keyside.services.notices import AttemptCancelled, DeadlineMoved, Notice, Notices, RunChanged, StoreBack
 from keyside.services.ports import ChatLog, Clock, Conflict, Hub, Unavailable
 from keyside.services.residency import Residency
-from keyside.services.transaction import Part, Stepped, changes_of, parts_by_chat, run_key_of, step_run
+from keyside.services.transaction import Part, Stepped, changes_of, parts_by_chat, step_run
 
 log = logging.getLogger(__name__)
 
@@ -164,9 +164,10 @@ class Runs:
         try:
             now = self._clock.now()
             stepped = [
-                step_run(self._residencies[key], part, now, self._limits) for part in parts for key in part.inputs
+                [step_run(self._residencies[key], part, now, self._limits) for key in part.inputs] for part in parts
             ]
-            transactions = [changes for part in parts if (changes := changes_of(part, stepped, now)) is not None]
+            proposed = [changes_of(part, own, now) for part, own in zip(parts, stepped, strict=True)]
+            transactions = [changes for changes in proposed if changes is not None]
         except Exception as error:
             self._release(held)
             settled(error)
@@ -181,7 +182,7 @@ class Runs:
         self,
         held: list[Residency],
         parts: Sequence[Part],
-        stepped: list[Stepped],
+        stepped: list[list[Stepped]],
         settled: Settled,
         tries: int,
         result: tuple[Entry, ...] | Exception,
@@ -195,26 +196,30 @@ class Runs:
             settled(self._failed(result))
             return
         try:
-            self._take_over_all(stepped, result)
+            self._take_over_all(parts, stepped, result)
             self._hub.publish(result)
         finally:  # whatever fails there, the runs can be changed again
             self._release(held)
             settled(None)
 
-    def _take_over_all(self, stepped: list[Stepped], entries: tuple[Entry, ...]) -> None:
-        last = {key: entry for entry in entries if (key := run_key_of(entry.change)) is not None}
-        for one in stepped:
-            self._take_over(one, last.get(one.residency.key))
-        for entry in entries:
-            if isinstance(entry.change, Run) and entry.change.version == 0:
-                self._notices.put(RunChanged(None, entry.change, entry.seq))
+    def _take_over_all(self, parts: Sequence[Part], stepped: list[list[Stepped]], entries: tuple[Entry, ...]) -> None:
+        """The entries are those of `changes_of`, in the same order."""
+        at = 0
+        for part, own in zip(parts, stepped, strict=True):
+            for one in own:
+                at += len(one.changes)
+                self._take_over(one, entries[at - 1].seq if one.changes else None)
+            for change in part.changes:
+                if isinstance(change, Run) and change.version == 0:
+                    self._notices.put(RunChanged(None, change, entries[at].seq))
+                at += 1
 
-    def _take_over(self, one: Stepped, entry: Entry | None) -> None:
+    def _take_over(self, one: Stepped, seq: int | None) -> None:
         """The residency after the commit: the run, its transcript, and who must hear of it."""
         residency, before = one.residency, one.residency.run
         residency.run = run = one.after
-        if entry is not None:
-            residency.seq = entry.seq
+        if seq is not None:
+            residency.seq = seq
         for change in one.changes:
             if isinstance(change, LinesAdded):
                 residency.transcript.add(change.delta)

@@ -57,9 +57,9 @@ def step_run(residency: Residency, part: Part, now: float, limits: Limits) -> St
 
 
 def changes_of(part: Part, stepped: Sequence[Stepped], now: float) -> Changes | None:
-    """What the part stores, the changes of its runs first; `None`: nothing."""
-    own = [change for one in stepped if one.residency.key in part.inputs for change in one.changes]
-    changes = (*own, *part.changes)
+    """What the part stores, the changes of its runs first, as they were stepped; `None`: nothing."""
+    changes = stepped[0].changes if len(stepped) == 1 else tuple(change for one in stepped for change in one.changes)
+    changes += part.changes
     if not changes and not part.deletes_chat:
         return None
     return Changes(part.user_id, part.chat_id, now, changes, part.deletes_chat)
@@ -72,13 +72,6 @@ def parts_by_chat(runs: Iterable[Run], inputs: Sequence[Input]) -> list[Part]:
         part = parts.get(run.chat_id) or Part(run.user_id, run.chat_id)
         parts[run.chat_id] = part._replace(inputs={**part.inputs, run.key: inputs})
     return list(parts.values())
-
-
-def run_key_of(change: Change) -> RunKey | None:
-    """The run that a change is about, if it is about one."""
-    if isinstance(change, LinesAdded):
-        return change.run.key
-    return change.key if isinstance(change, Run) else None
 
 
 def _message(

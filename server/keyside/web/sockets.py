@@ -19,6 +19,7 @@ from keyside.services.accounts import Identity
 from keyside.services.connections import Connections, Socket
 from keyside.services.executors import Executors
 from keyside.services.frames import Frames
+from keyside.services.later import Later
 from keyside.services.notices import CredentialRevoked, Notice
 from keyside.services.ports import EVERYONE, Gone, Hub, Unavailable, user_room
 from keyside.services.viewers import Viewers
@@ -141,14 +142,13 @@ class Sockets:
     def _may_send(self, socket: Socket) -> bool:
         return "executor" in socket.scopes or "executor:shared" in socket.scopes
 
-    def _take_frame(self, socket: Socket, event: str, payload: object) -> asyncio.Future[Answer] | None:
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    def _take_frame(self, socket: Socket, event: str, payload: object) -> Later[Answer] | None:
+        answer: Later[Answer] = Later()
 
         def done(result: Run | Exception) -> None:
-            if not answered.done():
-                answered.set_result(_frame_answer(result))
+            answer.set(_frame_answer(result))
 
-        return answered if self._frames.receive_now(socket, event, payload, done) else None
+        return answer if self._frames.receive_now(socket, event, payload, done) else None
 
     async def _slow_channel(self, event: str, session_id: str, payload: object) -> Answer:
         async def frame(socket: Socket, payload: object) -> Answer:

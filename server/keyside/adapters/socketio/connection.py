@@ -5,6 +5,8 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from keyside.adapters.socketio.frames import frame_size, may_become_text, read_text
+
 DIRECT = "keyside.direct"
 """The name of the ASGI extension: the value is the `Connection` itself."""
 
@@ -20,6 +22,43 @@ class Connection(WebSocketsSansIOProtocol):
         self.on_message: Callable[[bytes], None] | None = None
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
+        self._beginning = b""
+        """Of a text frame that has not come in full."""
+        self._left_to_library = 0
+        """How many bytes are still to come of a frame that the library reads."""
+        self._all_to_library = False
+        """Whether the client sent something early: then nobody here knows where a frame begins."""
+
+    def data_received(self, data: bytes) -> None:
+        """Reads text messages in one frame, as nearly all are; every other frame is handed to the library."""
+        if self.on_message is None or self._all_to_library:
+            self._all_to_library |= self.handshake_initiated
+            super().data_received(data)
+            return
+        data, self._beginning = self._beginning + data, b""
+        at = 0
+        while at < len(data) and not (self.close_sent or self.transport.is_closing()):
+            text = None if self._left_to_library else read_text(data, at)
+            if text is not None:
+                self.on_message(text[0])
+                at = text[1]
+            elif self._is_incomplete(data, at):
+                self._beginning = data[at:]
+                return
+            else:
+                at = self._to_library(data, at)
+
+    def _is_incomplete(self, data: bytes, at: int) -> bool:
+        """Whether a frame begins here of which too little has come."""
+        return not self._left_to_library and (may_become_text(data, at) or frame_size(data, at) is None)
+
+    def _to_library(self, data: bytes, at: int) -> int:
+        """Hands the library what has come of its frame, and returns where that ends."""
+        self._left_to_library = self._left_to_library or frame_size(data, at) or 0
+        part = data[at : at + self._left_to_library]
+        self._left_to_library -= len(part)
+        super().data_received(part)
+        return at + len(part)
 
     def handle_connect(self, event: Any) -> None:
         """Offers this connection to the application."""

@@ -53,8 +53,11 @@ class ServerPacket(Packet):  # type: ignore[misc]
 class Said(engineio.packet.Packet):  # type: ignore[misc]
     """A packet for any number of sockets. It is encoded once: `frame` is its WebSocket frame."""
 
+    packet_type = engineio.packet.MESSAGE
+    data = None
+    binary = False
+
     def __init__(self, packet: bytes) -> None:
-        super().__init__(engineio.packet.MESSAGE)
         self._text = b"4" + packet
         self.frame = text_frame(self._text)
 

@@ -63,7 +63,7 @@ PRIVATE_PARTS = (
     Part("engineio.async_socket", "AsyncSocket.schedule_ping", "fe316639159c", "`Line` calls it for each pong"),
     Part("engineio.async_drivers.asgi", "WebSocket.__init__", "04b1e5346e13", "`DirectWebSocket` extends it"),
     Part("engineio.async_drivers.asgi", "WebSocket.__call__", "abbf7a49b225", "`DirectWebSocket` extends it"),
-    Part("engineio.packet", "Packet.__init__", "26559aaf4a6f", "`Said` extends it"),
+    Part("engineio.packet", "Packet.__init__", "26559aaf4a6f", "`Said` sets what it would set"),
     Part("engineio.packet", "Packet.encode", "8f3d5d869711", "`Said` overrides it"),
     Part("socketio.base_server", "BaseServer.__init__", "6b998e091b34", "it sets `eio`, `handlers` and `manager`"),
     Part(
@@ -110,6 +110,12 @@ PRIVATE_PARTS = (
     ),
     Part("socketio.packet", "Packet.decode", "61ad7904b539", "`ServerPacket` catches what it raises"),
     Part(_UVICORN, "WebSocketsSansIOProtocol.__init__", "631dcd744eab", "`Connection` extends it"),
+    Part(
+        _UVICORN,
+        "WebSocketsSansIOProtocol.data_received",
+        "c89d394077d8",
+        "`Connection` reads most frames, and hands it the others",
+    ),
     Part(_UVICORN, "WebSocketsSansIOProtocol.connection_lost", "dd116afc4d80", "it sets `disconnected`"),
     Part(
         _UVICORN,
@@ -124,8 +130,14 @@ PRIVATE_PARTS = (
     Part(_UVICORN, "WebSocketsSansIOProtocol.resume_writing", "ef79384e5fff", "it sets `writable`"),
     Part(_UVICORN, "WebSocketsSansIOProtocol.receive", "1dc0e7153900", "`Connection.end` makes it return"),
     Part(_UVICORN, "WebSocketsSansIOProtocol.send", "d4919ed760ce", "`Connection.write` writes frames beside it"),
+    Part(
+        "websockets.frames",
+        "Frame.parse",
+        "2964f6b18f3a",
+        "`frames.py` reads text in its place, by the same `apply_mask`",
+    ),
 )
-"""All that is overridden, called or read in `transport.py`, `hub.py`, `calls.py`, `packets.py` and `connection.py`.
+"""All that is overridden, called or read in this folder.
 
 A test compares it with the installed versions (`tests/contracts/test_private_parts.py`).
 """

@@ -5,7 +5,7 @@ import inspect
 import itertools
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial, wraps
 from typing import Any
 
@@ -19,6 +19,7 @@ from keyside.adapters.socketio.backlog import DEAF_BACKLOG, Backlog
 from keyside.adapters.socketio.connection import DIRECT, Connection
 from keyside.adapters.socketio.frames import text_frame
 from keyside.adapters.socketio.packets import Said, answer, plain_event
+from keyside.services.later import Later
 
 _CLOSE_SECONDS = 2
 """How long a client that does not read may delay the end of its connection."""
@@ -56,13 +57,13 @@ class LeanServer(StockServer):
     """Socket.IO that hands an event straight to its handler and writes the acknowledgement straight to the socket.
 
     A handler may be a coroutine function: then a task runs it. It may also be a plain function that returns the answer,
-    or an `asyncio.Future` of it: then there is no task, and the acknowledgement is sent when the future is done. That
-    holds for `sio.on("*", handler)`, too, which takes all other events and is called with the event's name first.
+    or it as `Later`: then there is no task, and the acknowledgement is written when the answer is there. That holds for
+    `sio.on("*", handler)`, too, which takes all other events and is called with the event's name first.
     """
 
     def __init__(self, **options: Any) -> None:
         self._direct: dict[str, Callable[..., Any]] = {}
-        self._answering: set[asyncio.Future[Any]] = set()
+        self._answering: set[asyncio.Task[Any]] = set()
         super().__init__(**options)
         self.eio.take_event = self.take_event
 
@@ -86,10 +87,13 @@ class LeanServer(StockServer):
         number, (name, *arguments) = event
         try:
             said = self._handle(name, session_id, arguments)
-            if inspect.iscoroutine(said) or asyncio.isfuture(said):
-                self._answer_later(transport_id, number, said)
+            if type(said) is Later:
+                if number is not None:
+                    said.tell(partial(self._answer, transport_id, number))
+            elif inspect.iscoroutine(said):
+                self._answer_when_done(transport_id, number, said)
             elif number is not None:
-                self.put(transport_id, answer(number, said))
+                self._answer(transport_id, number, said)
         except Exception:
             self.logger.exception("an event could not be handled")
         return True
@@ -100,28 +104,28 @@ class LeanServer(StockServer):
             return handler(session_id, *arguments)
         return self._direct["*"](name, session_id, *arguments)
 
-    def _answer_later(self, transport_id: str, number: int | None, said: Awaitable[Any]) -> None:
-        future = asyncio.ensure_future(said)
-        self._answering.add(future)
+    def _answer_when_done(self, transport_id: str, number: int | None, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.ensure_future(work)
+        self._answering.add(task)
 
-        def done(future: asyncio.Future[Any]) -> None:
-            self._answering.discard(future)
-            if future.cancelled():
+        def done(task: asyncio.Task[Any]) -> None:
+            self._answering.discard(task)
+            if task.cancelled():
                 return
             try:
-                value = future.result()
+                value = task.result()
                 if number is not None:
-                    self.put(transport_id, answer(number, value))
+                    self._answer(transport_id, number, value)
             except Exception:
                 self.logger.exception("an event could not be handled")
 
-        future.add_done_callback(done)
+        task.add_done_callback(done)
 
-    def put(self, transport_id: str, said: Said) -> None:
-        """Sends a packet to a socket, if it is there."""
+    def _answer(self, transport_id: str, number: int, value: Any) -> None:
+        """Acknowledges an event, if the socket that sent it is still there."""
         socket = self.eio.sockets.get(transport_id)
         if socket is not None and not socket.closed:
-            socket.queue.put_nowait(said)
+            socket.queue.put_nowait(answer(number, value))
 
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         """What came by polling, and what is no ordinary event."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import orjson
 from sqlalchemy import Connection
 
-from keyside.adapters.sql.tail import StoredFrame
+from keyside.adapters.sql.tail import StoredFrame, compress_at_once
 from keyside.core.run import RunKey
 
 INSERT = "INSERT INTO journal (body) VALUES (?)"
@@ -23,7 +23,7 @@ class Record(NamedTuple):
 
 def pack_records(records: Iterable[Record]) -> bytes:
     """The body of a row."""
-    return zlib.compress(orjson.dumps([[*key, chat_id, *frame] for key, chat_id, frame in records]), 1)
+    return compress_at_once(orjson.dumps([[*key, chat_id, *frame] for key, chat_id, frame in records]))
 
 
 def unpack_records(body: bytes) -> Iterator[Record]:

@@ -11,7 +11,8 @@ from keyside.core.limits import ID_SECONDS
 from keyside.core.run import State
 from keyside.core.transcript import transcribe
 from keyside.protocol.base import iso
-from keyside.services.ports import ChatLog, Conflict
+from keyside.protocol.errors import failure
+from keyside.services.ports import ChatLog, Conflict, RemovedRun
 from tests.contracts.logs import (
     ASSIGNMENT,
     LINES,
@@ -231,7 +232,7 @@ async def test_the_id_of_a_removed_run_stays_taken_for_a_week(
         await writer.delete(aborted)
     else:
         await writer.commit(aborted, Removed(("a",)), writer.headed("u"))
-    assert await chat_log.removed_run(OWNER, "gone") == run.created_at
+    assert await chat_log.removed_run(OWNER, "gone") == RemovedRun(run.created_at, unanswered=False)
     assert await chat_log.removed_run(OTHER, "gone") is None
     other = await new_writer(chat_log)
     for id, still_taken in (("next", True), ("last", False)):
@@ -239,8 +240,40 @@ async def test_the_id_of_a_removed_run_stays_taken_for_a_week(
         asked = other.run(id, f"a-{id}", created_at=at)
         await other.commit(other.message(asked.message_id), asked, at=at)
         await other.commit(stepped(asked, Stop()), Removed((asked.message_id,)), at=at)
-        assert await chat_log.removed_run(OWNER, id) == at
+        assert await chat_log.removed_run(OWNER, id) == RemovedRun(at, unanswered=True)
         assert (await chat_log.removed_run(OWNER, "gone") is not None) is still_taken
+
+
+@pytest.mark.rule("R6")
+async def test_ids_are_counted_behind_a_prefix_though_some_of_the_runs_are_removed(chat_log: ChatLog) -> None:
+    mine, theirs = await new_writer(chat_log), await new_writer(chat_log, user_id=OTHER)
+    assert await chat_log.last_number(OWNER, "k-") is None
+    for id in ("k-0", "k-9", "k-10", "k-x", "k-", "k-1-99", "j-77", "l-88"):
+        await mine.ask(id)
+    await theirs.ask("k-500")
+    assert await chat_log.last_number(OWNER, "k-") == 10
+    await mine.commit(Removed(("a-k-10", "a-k-0")))
+    assert await chat_log.last_number(OWNER, "k-") == 10
+    await mine.delete()
+    assert await chat_log.last_number(OWNER, "k-") == 10
+    assert await chat_log.last_number(OTHER, "k-") == 500
+
+
+@pytest.mark.rule("R6")
+async def test_of_a_removed_run_it_is_known_whether_anybody_got_something_of_it(chat_log: ChatLog) -> None:
+    writer = await new_writer(chat_log)
+    unfollowed = await writer.started("unfollowed")
+    runs = {
+        "waiting": (await writer.ask("waiting"), True),
+        "offered": (await writer.offered("offered"), True),
+        "running": (await writer.started("running"), False),
+        "done": (await writer.end(await writer.started("done")), False),
+        "unfollowed": (await writer.feed(unfollowed, Stop(failure("caller_gone"))), True),
+    }
+    for id, (run, unanswered) in runs.items():
+        assert run.unanswered is unanswered
+        await writer.commit(Removed((run.message_id,)))
+        assert await chat_log.removed_run(OWNER, id) == RemovedRun(run.created_at, unanswered)
 
 
 @pytest.mark.rule("R6", "R9")

@@ -79,6 +79,7 @@ async def test_no_read_looks_through_a_whole_table(sql: SqlShelf) -> None:
     await log.message(OWNER, "a-done0")
     await log.run_on("c-done0")
     await log.removed_run(OWNER, "done0")
+    await log.last_number(OWNER, "done")
     await log.runs_in(id)
     await log.runs_in(id, ["a-queued"])
     await log.runs_of(ASSIGNMENT.key)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import os
 import random
 import re
@@ -9,13 +10,19 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from typing import Any
 
+import httpx
 import pytest
 
-from tests.edge.live import SECONDS, SHORT_PATH, LiveServer
+from keyside.protocol.wire import MAX_PACKET
+from keyside.testing import text_line
+from tests.edge.live import SECONDS, SHORT_PATH, LiveServer, ask, ended
 
 pytestmark = pytest.mark.rule("C1", "C4")
 TEXT, CONTINUED, CLOSE, PING, PONG = 1, 0, 8, 9, 10
+CLOSING_SECONDS = 8
+"""Less than uvicorn waits for a client that does not answer its close frame."""
 MASK = b"\x01\x80\x7f\xfe"
 
 
@@ -29,7 +36,7 @@ def frame(payload: bytes, kind: int = TEXT, *, last: bool = True, mask: bytes = 
         length = bytes([masked | 126]) + struct.pack("!H", size)
     else:
         length = bytes([masked | 127]) + struct.pack("!Q", size)
-    if mask:
+    if any(mask):
         payload = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
     return bytes([(0x80 if last else 0) | kind]) + length + mask + payload
 
@@ -45,6 +52,7 @@ class Wire:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.connected = b""
         self.pongs: list[bytes] = []
 
     async def send(self, *pieces: bytes) -> None:
@@ -74,6 +82,13 @@ class Wire:
                 else:
                     return payload
 
+    async def call(self) -> tuple[int, Any]:
+        """The server's next call: the number of its answer, and what it asks for."""
+        while True:
+            found = re.fullmatch(rb"42(\d+)(\[.*)", await self.said())
+            if found:
+                return int(found[1]), json.loads(found[2])[1]["data"]
+
     async def answers(self, count: int) -> list[int]:
         """The numbers of the next answers, each of which says that all is well."""
         said = [await self.said() for _ in range(count)]
@@ -101,7 +116,8 @@ async def opened(server: LiveServer) -> AsyncIterator[Wire]:
         assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SECONDS)).startswith(b"HTTP/1.1 101 ")
         assert (await wire.said()).startswith(b"0{")
         await wire.send(frame(b"40"))
-        assert (await wire.said()).startswith(b"40{")
+        wire.connected = await wire.said()
+        assert wire.connected.startswith(b"40{")
         yield wire
     finally:
         writer.close()
@@ -152,6 +168,22 @@ async def test_however_the_bytes_are_cut_every_event_is_answered_in_order(live: 
         await sending
 
 
+@pytest.mark.rule("E6")
+@pytest.mark.parametrize("goodbye", [frame(b"41"), frame(struct.pack("!H", 1000), CLOSE)], ids=["41", "close"])
+async def test_a_plain_executor_may_go_as_soon_as_it_has_sent_its_answer(
+    live: LiveServer, http: httpx.AsyncClient, goodbye: bytes
+) -> None:
+    async with opened(live) as wire:
+        session_id = json.loads(wire.connected[2:])["sid"]
+        started = await ask(http, model="any", session_id=session_id)
+        number, call = await wire.call()
+        lines = [*(text_line(f"{at} ") for at in range(20)), "data: [DONE]"]
+        packets = [f'43{number}[{{"status":true}}]', *(f"42{json.dumps([call['channel'], line])}" for line in lines)]
+        await wire.send(b"".join(frame(packet.encode()) for packet in packets) + goodbye)
+        state, _, text = await ended(http, started)
+    assert (state, text) == ("done", "".join(f"{at} " for at in range(20)))
+
+
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [
@@ -174,6 +206,15 @@ async def test_a_wrong_frame_ends_the_connection_and_nothing_behind_it_is_read(
     assert rest.startswith(bytes([0x80 | CLOSE]))
     assert int.from_bytes(rest[2:4]) == code
     assert b"433[" not in rest
+
+
+async def test_when_the_server_closes_the_clients_answer_ends_the_connection(live: LiveServer) -> None:
+    async with opened(live) as wire:
+        await wire.send(frame(b"4" + b"x" * MAX_PACKET, mask=b"\0\0\0\0"))
+        assert (await asyncio.wait_for(wire.frame(), SECONDS))[0] == CLOSE
+        await wire.send(frame(struct.pack("!H", 1000), CLOSE))
+        async with asyncio.timeout(CLOSING_SECONDS):
+            assert await wire.end() == b""
 
 
 async def test_a_client_that_closes_is_answered_and_read_no_further(live: LiveServer) -> None:

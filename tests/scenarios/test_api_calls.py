@@ -140,6 +140,27 @@ async def test_a_key_whose_run_was_deleted_stands_for_it_until_it_is_old(
         assert again.run.id != call.run.id
 
 
+@rule("R6", "R9")
+async def test_a_key_stands_for_its_last_run_whatever_was_deleted_of_those_before(
+    server: MemoryServer, desk: ScriptedExecutor
+) -> None:
+    calls, chats = server.services.api_calls, [await server.chat() for _ in range(3)]
+    accepts, desk.says = desk.says, None
+    async with calls.open(server.user_id, chats[0].id, new(), key="k") as unclaimed:
+        await desk.offer()
+        await server.services.requests.stop(server.user_id, unclaimed.run.id)
+        assert (await desk.told())["type"] == "request:chat:abort"
+    await server.services.chats.delete(server.user_id, chats[0].id)
+    desk.says = accepts
+    async with calls.open(server.user_id, chats[1].id, new(), key="k") as answered:
+        await answer(desk, text_line("paid for"))
+        await text_of(answered)
+    assert answered.run.id != unclaimed.run.id
+    async with calls.open(server.user_id, chats[2].id, new(), key="k") as again:
+        assert again.run.id == answered.run.id
+        assert (await text_of(again))[0] == "paid for"
+
+
 @rule("R6", "R8")
 async def test_after_a_start_of_the_server_a_keyed_call_has_its_grace_and_another_is_stopped() -> None:
     async with MemoryServer() as old, AsyncExitStack() as stack:

@@ -122,6 +122,11 @@ class Run:
         return self.state is State.INTERRUPTED and self.closed_by is None
 
     @property
+    def unanswered(self) -> bool:
+        """Whether nobody got anything of it: it was never claimed, or was stopped because nobody followed it (R6)."""
+        return self.started_at is None or (self.failure is not None and self.failure.code == "caller_gone")
+
+    @property
     def channel_name(self) -> str:
         """The event under which the frames of its present attempt travel (E5)."""
         return f"{self.channel}.{self.attempt}"

@@ -136,28 +136,26 @@ class ApiCalls:
             return await self._runs.apply(known.key, Follow(caller.id)), 0
 
     async def _keyed_run(self, user_id: int, key: str) -> tuple[str, Run | None]:
-        """The run id that stands for the key now, and the run if there is one."""
-        digest = hashlib.sha256(key.encode(errors="replace")).hexdigest()[:40]
-        for times in range(1000):
-            run_id = f"key-{digest}-{times}"
-            known = await self._runs.run((user_id, run_id))
-            if known is not None:
-                if not self._is_free_again(known):
-                    return run_id, known
-                continue
-            removed = await self._log.removed_run(user_id, run_id)
-            if removed is None:
-                return run_id, None
-            if not self._is_old(removed):
-                raise KeysideError("conflict", "The call with this Idempotency-Key was deleted.")
-        raise KeysideError("conflict", "This Idempotency-Key was used too often.")
+        """The run id that stands for the key now, and the run if there is one. Its ids are numbered as they are used.
+
+        Raises `conflict` where the run was deleted.
+        """
+        prefix = f"key-{hashlib.sha256(key.encode(errors='replace')).hexdigest()[:40]}-"
+        last = await self._log.last_number(user_id, prefix)
+        if last is None:
+            return f"{prefix}0", None
+        run_id = f"{prefix}{last}"
+        run = await self._runs.run((user_id, run_id))
+        if run is not None and not self._is_free_again(run):
+            return run_id, run
+        removed = await self._log.removed_run(user_id, run_id) if run is None else None
+        if removed is not None and not (removed.unanswered or self._is_old(removed.created_at)):
+            raise KeysideError("conflict", "The call with this Idempotency-Key was deleted.")
+        return f"{prefix}{last + 1}", None
 
     def _is_free_again(self, run: Run) -> bool:
-        """Whether the key may stand for another run: this one is old, was never claimed, or nobody waited for it."""
-        if self._is_old(run.created_at):
-            return True
-        unfollowed = run.failure is not None and run.failure.code == "caller_gone"
-        return run.final and (run.started_at is None or unfollowed)
+        """Whether the key may stand for another run: this one is old, or nobody got anything of it."""
+        return self._is_old(run.created_at) or (run.final and run.unanswered)
 
     def _is_old(self, created_at: float) -> bool:
         return created_at <= self._clock.now() - KEY_SECONDS

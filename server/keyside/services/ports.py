@@ -29,6 +29,14 @@ class Page:
 
 
 @dataclass(frozen=True)
+class RemovedRun:
+    """What is kept of a run that was removed with its message or chat: when it was asked for, and `Run.unanswered`."""
+
+    created_at: float
+    unanswered: bool
+
+
+@dataclass(frozen=True)
 class View:
     """A chat as it is stored at `seq`: the newest messages of its branch, and its runs (V1, V3)."""
 
@@ -115,11 +123,12 @@ class ChatLog(Protocol):
         """A run as it is committed, its lines counted."""
         ...
 
-    async def removed_run(self, user_id: int, run_id: str) -> float | None:
-        """When a run was asked for that was removed with its message or chat; `None` if there was none.
+    async def removed_run(self, user_id: int, run_id: str) -> RemovedRun | None:
+        """A run that was removed. It is known for `ID_SECONDS` from when it was asked for, and maybe longer."""
+        ...
 
-        It is kept for `ID_SECONDS` from then on: so long its id stays taken.
-        """
+    async def last_number(self, user_id: int, prefix: str) -> int | None:
+        """The greatest number behind this prefix in the ids of the user's runs, removed ones included."""
         ...
 
     async def run_on(self, channel: str) -> Run | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from keyside.core.changes import Change, view
 from keyside.core.deadline import deadline_of, waits_until
 from keyside.core.inputs import Close, Stop
-from keyside.core.limits import Limits
+from keyside.core.limits import ID_SECONDS, Limits
 from keyside.core.run import Run, RunRequest
 from keyside.core.step import Refused
 from keyside.protocol.commands import NewRun, Started
@@ -50,11 +50,6 @@ def is_the_same(known: Run, new: NewRun) -> bool:
         return fingerprint == fingerprint_of(new)
     old = new.model_copy(update={"run_id": None}).model_dump_json(exclude={"first_line_timeout", "idle_timeout"})
     return fingerprint == hashlib.sha256(old.encode()).hexdigest()
-
-
-def was_deleted(run_id: str) -> KeysideError:
-    """The answer to a request whose run is deleted."""
-    return KeysideError("conflict", f"The run {run_id!r} was deleted. To ask again, use another id.")
 
 
 class RunRequests:
@@ -110,9 +105,14 @@ class RunRequests:
             known = await self._runs.run((user_id, new.run_id)) if new.run_id is not None else None
             if known is not None:
                 return await self._again(known, chat_id, new)
-            if new.run_id is not None and await self._log.removed_run(user_id, new.run_id) is not None:
-                raise was_deleted(new.run_id)
+            if new.run_id is not None:
+                await self._refuse_deleted(user_id, new.run_id)
             return await self._start(user_id, chat, new, caller)
+
+    async def _refuse_deleted(self, user_id: int, run_id: str) -> None:
+        removed = await self._log.removed_run(user_id, run_id)
+        if removed is not None and removed.created_at > self._clock.now() - ID_SECONDS:
+            raise _was_deleted(run_id)
 
     async def _start(self, user_id: int, chat: Chat, new: NewRun, caller: Caller | None) -> Started:
         run_id = new.run_id or self._ids.new()
@@ -192,9 +192,13 @@ class RunRequests:
             raise KeysideError("conflict", f"There is another run with the id {known.id!r}.")
         assistant = await self._log.message(known.user_id, known.message_id)
         if assistant is None:
-            raise was_deleted(known.id)
+            raise _was_deleted(known.id)
         parent = await self._log.message(known.user_id, assistant.parent_id) if assistant.parent_id else None
         return Started(run=view(known), user_message=parent, assistant_message=assistant)
+
+
+def _was_deleted(run_id: str) -> KeysideError:
+    return KeysideError("conflict", f"The run {run_id!r} was deleted. To ask again, use another id.")
 
 
 def _request(new: NewRun, caller: Caller | None, hidden: bool) -> RunRequest:

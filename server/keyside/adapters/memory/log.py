@@ -13,7 +13,7 @@ from keyside.core.run import AT_HOME, BOUND, ENDED, Run, RunKey, State
 from keyside.core.tree import Link, branch, siblings
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat, Message
-from keyside.services.ports import Conflict, Page, Stored, View
+from keyside.services.ports import Conflict, Page, RemovedRun, Stored, View
 
 
 @dataclass
@@ -48,8 +48,7 @@ class MemoryChatLog:
         self._lines: dict[RunKey, _Lines] = {}
         self._places: dict[tuple[int, str], int] = {}
         """The chat of each message."""
-        self._removed_runs: dict[RunKey, float] = {}
-        """When each was asked for."""
+        self._removed_runs: dict[RunKey, RemovedRun] = {}
         self._last_chat_id = 0
         self._counter = itertools.count(1)
 
@@ -142,8 +141,8 @@ class MemoryChatLog:
         self._drop([run for run in self._runs.values() if run.chat_id == chat_id], at)
 
     def _drop(self, runs: Sequence[Run], at: float) -> None:
-        self._removed_runs |= {run.key: run.created_at for run in runs}
-        for key in [key for key, created_at in self._removed_runs.items() if created_at <= at - ID_SECONDS]:
+        self._removed_runs |= {run.key: RemovedRun(run.created_at, run.unanswered) for run in runs}
+        for key in [key for key, removed in self._removed_runs.items() if removed.created_at <= at - ID_SECONDS]:
             del self._removed_runs[key]
         for run in runs:
             for kept in (self._runs, self._positions, self._lines):
@@ -273,9 +272,15 @@ class MemoryChatLog:
         run = self._runs.get((user_id, run_id))
         return self._counted(run) if run else None
 
-    async def removed_run(self, user_id: int, run_id: str) -> float | None:
+    async def removed_run(self, user_id: int, run_id: str) -> RemovedRun | None:
         """See `ChatLog`."""
         return self._removed_runs.get((user_id, run_id))
+
+    async def last_number(self, user_id: int, prefix: str) -> int | None:
+        """See `ChatLog`."""
+        mine = (id for user, id in (*self._runs, *self._removed_runs) if user == user_id and id.startswith(prefix))
+        behind = (id.removeprefix(prefix) for id in mine)
+        return max((int(number) for number in behind if number.isdecimal()), default=None)
 
     async def run_on(self, channel: str) -> Run | None:
         """See `ChatLog`."""

@@ -27,7 +27,7 @@ class Connection(WebSocketsSansIOProtocol):
         self._left_to_library = 0
         """How many bytes are still to come of a frame that the library reads."""
         self._all_to_library = False
-        """Whether the client sent something early: then nobody here knows where a frame begins."""
+        """Whether the connection is about to end, or the client sent early: nobody here knows where a frame begins."""
 
     def data_received(self, data: bytes) -> None:
         """Reads text messages in one frame, as nearly all are; every other frame is handed to the library."""
@@ -37,7 +37,11 @@ class Connection(WebSocketsSansIOProtocol):
             return
         data, self._beginning = self._beginning + data, b""
         at = 0
-        while at < len(data) and not (self.close_sent or self.transport.is_closing()):
+        while at < len(data):
+            if self.close_sent:  # the library waits for the client's close frame
+                self._all_to_library = True
+                super().data_received(data[at:])
+                return
             text = None if self._left_to_library else read_text(data, at)
             if text is not None:
                 self.on_message(text[0])
@@ -100,7 +104,7 @@ class Connection(WebSocketsSansIOProtocol):
 
     def read_on(self, reading: bool) -> None:
         """Stops or continues to read from the client."""
-        if not self.disconnected:
+        if not (self.disconnected or self.transport.is_closing()):
             (self.transport.resume_reading if reading else self.transport.pause_reading)()
 
     def end(self) -> None:

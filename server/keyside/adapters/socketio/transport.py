@@ -165,6 +165,7 @@ class DirectWebSocket(WebSocket):  # type: ignore[misc]
         line = Line(self._server, socket, connection)
         try:
             await line.until_end(receive)
+            await line.caught_up()
         finally:
             await socket.close(wait=False, abort=True, reason=self._server.reason.TRANSPORT_CLOSE)
             await _closed(connection, send)
@@ -235,6 +236,12 @@ class Line:
             except TimeoutError:
                 pass
 
+    async def caught_up(self) -> None:
+        """Returns when everything is handled that the client sent before it went, unless that takes too long."""
+        if self._working is not None:
+            await asyncio.wait((self._working,), timeout=_CLOSE_SECONDS)
+        await _begun()
+
     def _take(self, message: bytes) -> None:
         """A message came. An ordinary event is handled here, any other packet in a task.
 
@@ -264,12 +271,12 @@ class Line:
                 self._connection.flush()
                 await self._connection.writable.wait()
             if not self._take_event(message):
+                await _begun()
                 await self._take_other(message.decode(errors="replace"))
         self._early = None
+        self._connection.read_on(True)  # also where it is closed: the client's close frame may be still to come
         if self._socket.closed:
             self._connection.end()
-        else:
-            self._connection.read_on(True)
 
     async def _take_other(self, message: str) -> None:
         try:
@@ -287,6 +294,11 @@ class Line:
             pass
         except Exception:
             self._server.logger.exception("a message could not be handled")
+
+
+async def _begun() -> None:
+    """Returns when the tasks of all events that came before have taken their first step: so nothing overtakes them."""
+    await asyncio.sleep(0)
 
 
 def _awaiting(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

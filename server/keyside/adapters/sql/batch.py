@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, bindparam, delete, func, insert, or_, select, update
 
 from keyside.adapters.sql.each import each, listed
 from keyside.adapters.sql.journal import Record, pack_records
@@ -22,8 +22,11 @@ from keyside.services.ports import Conflict
 def _keep_ids(those: ColumnElement[bool]) -> Insert:
     """Remembers those of the runs that were asked for after `since`."""
     created_at = func.json_extract(RUN.c.body, "$.created_at")
-    young = select(RUN.c.user_id, RUN.c.id, created_at).where(those, created_at > bindparam("since"))
-    return insert(REMOVED_RUN).prefix_with("OR REPLACE").from_select(["user_id", "id", "created_at"], young)
+    unfollowed = func.coalesce(func.json_extract(RUN.c.body, "$.failure.code"), "") == "caller_gone"
+    unanswered = or_(func.json_extract(RUN.c.body, "$.started_at").is_(None), unfollowed)
+    young = select(RUN.c.user_id, RUN.c.id, created_at, unanswered).where(those, created_at > bindparam("since"))
+    names = ["user_id", "id", "created_at", "unanswered"]
+    return insert(REMOVED_RUN).prefix_with("OR REPLACE").from_select(names, young)
 
 
 _KEEP_IDS_OF_CHAT = _keep_ids(RUN.c.chat_id == bindparam("chat_id"))

@@ -20,7 +20,7 @@ from keyside.core.run import BOUND, Run
 from keyside.core.tree import Link
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat, Message
-from keyside.services.ports import Conflict, Page, Stored, Unavailable, View
+from keyside.services.ports import Conflict, Page, RemovedRun, Stored, Unavailable, View
 
 T = TypeVar("T")
 
@@ -179,9 +179,13 @@ class SqlChatLog:
         """See `ChatLog`."""
         return _only(await self._runs(lambda s: run_read.load_run(s, user_id, run_id)))
 
-    async def removed_run(self, user_id: int, run_id: str) -> float | None:
+    async def removed_run(self, user_id: int, run_id: str) -> RemovedRun | None:
         """See `ChatLog`."""
         return await self._query(lambda s: run_read.load_removed_run(s, user_id, run_id))
+
+    async def last_number(self, user_id: int, prefix: str) -> int | None:
+        """See `ChatLog`."""
+        return await self._query(lambda s: run_read.load_last_number(s, user_id, prefix))
 
     async def run_on(self, channel: str) -> Run | None:
         """See `ChatLog`."""

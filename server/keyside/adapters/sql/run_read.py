@@ -3,13 +3,14 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select, text
+from sqlalchemy import Select, bindparam, select, text, union_all
 from sqlmodel import Session
 
 from keyside.adapters.sql import stored_run
 from keyside.adapters.sql.each import each, listed
 from keyside.adapters.sql.tables import CHAT, REMOVED_RUN, RUN
 from keyside.core.run import Run
+from keyside.services.ports import RemovedRun
 
 _OLDEST_FIRST = RUN.c.n
 _OF_USER = RUN.c.user_id == bindparam("user_id")
@@ -17,8 +18,16 @@ _RUNS = select(RUN.c.n, RUN.c.body, CHAT.c.hidden).join_from(RUN, CHAT, CHAT.c.i
 _OPEN = text("run.open = 1")
 
 _ONE = _RUNS.where(_OF_USER, RUN.c.id == bindparam("id"))
-_REMOVED = select(REMOVED_RUN.c.created_at).where(
+_REMOVED = select(REMOVED_RUN.c.created_at, REMOVED_RUN.c.unanswered).where(
     REMOVED_RUN.c.user_id == bindparam("user_id"), REMOVED_RUN.c.id == bindparam("id")
+)
+_NUMBERED = union_all(
+    *(
+        select(table.c.id).where(
+            table.c.user_id == bindparam("user_id"), table.c.id > bindparam("prefix"), table.c.id < bindparam("end")
+        )
+        for table in (RUN, REMOVED_RUN)
+    )
 )
 _ON_CHANNEL = _RUNS.where(RUN.c.channel == bindparam("channel")).order_by(_OLDEST_FIRST).limit(1)
 _IN_CHAT = _RUNS.where(RUN.c.chat_id == bindparam("chat_id"), _OPEN).order_by(_OLDEST_FIRST)
@@ -49,9 +58,17 @@ def load_run(session: Session, user_id: int, id: str) -> tuple[Run, ...]:
     return _runs(session, _ONE, user_id=user_id, id=id)
 
 
-def load_removed_run(session: Session, user_id: int, id: str) -> float | None:
-    """When a removed run of a user was asked for."""
-    return session.connection().execute(_REMOVED, {"user_id": user_id, "id": id}).scalar()
+def load_removed_run(session: Session, user_id: int, id: str) -> RemovedRun | None:
+    """A removed run of a user, if it is known."""
+    row = session.connection().execute(_REMOVED, {"user_id": user_id, "id": id}).first()
+    return RemovedRun(row.created_at, row.unanswered) if row else None
+
+
+def load_last_number(session: Session, user_id: int, prefix: str) -> int | None:
+    """The greatest number behind this prefix in the ids of runs that are there or were removed."""
+    values = {"user_id": user_id, "prefix": prefix, "end": prefix + ":"}  # what follows 9
+    behind = (id.removeprefix(prefix) for id in session.connection().execute(_NUMBERED, values).scalars())
+    return max((int(number) for number in behind if number.isdecimal()), default=None)
 
 
 def load_run_on(session: Session, channel: str) -> tuple[Run, ...]:

@@ -109,6 +109,8 @@ class RemovedRunRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     created_at: float
     """When the run was asked for."""
+    unanswered: bool
+    """As in `Run`."""
 
 
 class EventRow(SQLModel, table=True):

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from keyside.core.limits import Limits
+from keyside.core.run import Run
 from keyside.protocol import wire
-from keyside.testing import DONE, MemoryServer, ScriptedExecutor, text_line
+from keyside.testing import DONE, MemoryServer, ScriptedExecutor, settle, text_line
 from tests.scenarios.kit import (
     ended,
     offered,
@@ -246,3 +247,28 @@ def test_an_executor_takes_from_one_to_a_hundred_runs(max_runs: int) -> None:
     assert wire.ExecutorReady.model_validate({**ready, "max_runs": 100}).max_runs == 100
     with pytest.raises(ValueError, match="max_runs"):
         wire.ExecutorReady.model_validate({**ready, "max_runs": max_runs})
+
+
+@rule("E5")
+async def test_frames_are_stored_in_the_order_in_which_they_come_whatever_else_changes_the_run(
+    server: MemoryServer, desk: ScriptedExecutor
+) -> None:
+    _, offer = await streaming(server, desk)
+    residency = server.services.runs.on_channel(offer.channel)
+    socket = server.services.connections.get(desk.session_id)
+    assert residency is not None
+    assert socket is not None
+    results: list[Run | Exception] = []
+
+    def send(index: int) -> None:
+        frame = {"attempt": 1, "index": index, "lines": [text_line(f"{index}")]}
+        assert server.services.frames.receive_now(socket, offer.channel, frame, results.append)
+
+    assert residency.turn.take()
+    for index in range(3):
+        send(index)
+    residency.turn.give()
+    send(3)
+    await settle()
+    send(4)
+    assert [result.expected if isinstance(result, Run) else result for result in results] == [1, 2, 3, 4, 5]

@@ -37,7 +37,7 @@ class Frames:
         self._limits = limits
 
     def receive_now(self, socket: Socket, channel: str, payload: object, done: Done) -> bool:
-        """The same for the frame of a framed executor whose run is at home here and has no change under way.
+        """The same for the frame of a framed executor whose run is at home here; frames are taken as they come.
 
         Calls `done` with the run as it is stored, or with an exception that `receive` would raise. Returns `False`, and
         has done nothing, if it is for `receive`.
@@ -49,7 +49,10 @@ class Frames:
         if frame.attempt == residency.run.attempt:
             self._check_sender(residency.run, socket)
         input = _input_of(frame)
-        return not _is_too_long(input) and self._runs.apply_now(residency, (input,), done)
+        if _is_too_long(input):
+            return False
+        self._runs.apply_now(residency, (input,), done)
+        return True
 
     async def receive(self, socket: Socket, channel: str, payload: object) -> Reply:
         """Something on a channel, from a socket that may be anybody's."""

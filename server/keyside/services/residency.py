@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from keyside.core.run import Run, RunKey
 from keyside.core.transcript import Transcript
@@ -14,7 +15,7 @@ class Turn:
 
     def __init__(self) -> None:
         self._taken = False
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[Callable[[], None]] = deque()
 
     def take(self) -> bool:
         """Takes the turn if it is free, and says whether it was."""
@@ -23,12 +24,17 @@ class Turn:
         self._taken = True
         return True
 
+    def then(self, begin: Callable[[], None]) -> None:
+        """Takes the turn and calls `begin`, as soon as all who came earlier had theirs: at once, if it is free."""
+        if self.take():
+            begin()
+        else:
+            self._waiting.append(begin)
+
     async def wait(self) -> None:
         """Takes the turn as soon as all who came earlier had theirs."""
-        if self.take():
-            return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(mine)
+        self.then(lambda: self.give() if mine.done() else mine.set_result(None))
         try:
             await mine
         except asyncio.CancelledError:
@@ -38,12 +44,10 @@ class Turn:
 
     def give(self) -> None:
         """Gives the turn to whoever has waited longest."""
-        while self._waiting:
-            next_one = self._waiting.popleft()
-            if not next_one.done():
-                next_one.set_result(None)
-                return
-        self._taken = False
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._waiting.popleft())
+        else:
+            self._taken = False
 
 
 class Residency:

@@ -92,23 +92,30 @@ class Runs:
         `store_unavailable`. Once begun the change goes on to its end, whoever stops waiting for it.
         """
         residency = self._residencies.get(key)
+        if residency is None:
+            return asyncio.shield(self._work(self._apply_in_turn(key, inputs)))
         done: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
-        if residency is not None and self.apply_now(residency, inputs, partial(_settle, done)):
-            return done
-        return asyncio.shield(self._work(self._apply_in_turn(key, inputs)))
+        self.apply_now(residency, inputs, partial(_settle, done))
+        return done
 
-    def apply_now(self, residency: Residency, inputs: Sequence[Input], done: Callable[[Run | Exception], None]) -> bool:
-        """The same for a run at home whose turn is free: nothing waits, not even for a task.
+    def apply_now(self, residency: Residency, inputs: Sequence[Input], done: Callable[[Run | Exception], None]) -> None:
+        """The same for a run that is at home, without a task. Inputs take their turn in the order of the calls.
 
-        Calls `done` with what the future of `apply` would hold. Returns `False`, and has done nothing, if somebody else
-        has the turn.
+        Calls `done` with what the future of `apply` would hold.
         """
-        if not residency.turn.take():
-            return False
+        residency.turn.then(partial(self._apply_to, residency, inputs, done))
+
+    def _apply_to(self, residency: Residency, inputs: Sequence[Input], done: Callable[[Run | Exception], None]) -> None:
+        """The turn is taken; the run may have left its home since it was asked for."""
+        if residency.over:
+            residency.turn.give()
+            self._work(self._apply_in_turn(residency.key, inputs)).add_done_callback(
+                lambda task: done(_result_of(task))
+            )
+            return
         run = residency.run
         part = Part(run.user_id, run.chat_id, {run.key: inputs})
         self._begin([residency], [part], lambda error: done(residency.run if error is None else error), _TRIES)
-        return True
 
     async def apply_all(self, *parts: Part) -> tuple[Run, ...]:
         """Takes all runs of the parts through their inputs, and stores it with the other changes in one transaction.
@@ -371,6 +378,11 @@ def _settle(done: asyncio.Future[Run], result: Run | Exception) -> None:
         done.set_exception(result)
     else:
         done.set_result(result)
+
+
+def _result_of(task: "asyncio.Task[Run]") -> Run | Exception:
+    error = KeysideError("shutting_down") if task.cancelled() else task.exception()
+    return error if isinstance(error, Exception) else task.result()
 
 
 def _transcript(lines: Iterable[str]) -> Transcript:

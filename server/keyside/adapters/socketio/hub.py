@@ -55,10 +55,11 @@ class SocketHub:
 
     def _sockets_in(self, room: str) -> list[tuple[str, Any]]:
         """The session ids and the transport's sockets of a room, without those that are closing."""
-        if room not in self._sio.manager.rooms.get("/", {}):
+        members = self._sio.manager.rooms.get("/", {}).get(room)
+        if not members:
             return []
-        pairs = self._sio.manager.get_participants("/", room)
-        found = [(session_id, self._sio.eio.sockets.get(transport_id)) for session_id, transport_id in pairs]
+        sockets = self._sio.eio.sockets
+        found = ((session_id, sockets.get(transport_id)) for session_id, transport_id in members.items())
         return [(session_id, socket) for session_id, socket in found if socket is not None and not socket.closed]
 
     def follow(self, chat_id: int) -> AbstractContextManager[AsyncIterator[Entry]]:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from math import sqrt
 from queue import SimpleQueue
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -19,9 +20,13 @@ Land = Callable[[], Sequence[Any]]
 WriteGroup = Callable[[Callable[[Land], None]], None]
 """Stores a group, in the thread, and gives its `Land` to the function that it is called with."""
 
-PAUSE = 0.001
-"""Seconds that the next group waits for each item of this one: under load the groups grow, and not their number."""
-LONGEST_PAUSE = 0.004
+PAUSE = 0.0018
+"""Seconds between the beginnings of two groups, times the square root of the items in the first.
+
+So the time between groups settles in proportion to the rate of the items: `PAUSE` squared times the items a second.
+Under load the groups grow, and not their number.
+"""
+LONGEST_PAUSE = 0.008
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +84,7 @@ class GroupWriter(Generic[Item]):
 
     def _begin(self) -> None:
         group, self._waiting = self._waiting, []
-        self._not_before = monotonic() + min(len(group) * PAUSE, LONGEST_PAUSE)
+        self._not_before = monotonic() + min(PAUSE * sqrt(len(group)), LONGEST_PAUSE)
         self._write(group)
 
     def _write(self, group: Sequence[tuple[Item, Done]]) -> None:

@@ -92,7 +92,12 @@ PRIVATE_PARTS = (
         "`take_event` asks it who sent an event",
     ),
     Part("socketio.base_manager", "BaseManager.is_connected", "d37721466718", "`take_event` and the calls ask it"),
-    Part("socketio.base_manager", "BaseManager.get_participants", "7d78ad681c95", "the hub asks it who is in a room"),
+    Part(
+        "socketio.base_manager",
+        "BaseManager.basic_enter_room",
+        "3f509586d2d7",
+        "the hub reads who is in a room of `rooms`",
+    ),
     Part(
         "socketio.base_manager",
         "BaseManager.basic_leave_room",

@@ -169,7 +169,7 @@ class Writer:
         await self.commit(message, run, self.headed(message_id))
         return run
 
-    async def feed(self, run: Run, *inputs: Input) -> Run:
+    async def apply(self, run: Run, *inputs: Input) -> Run:
         """Takes a run through inputs, each in a transaction of its own."""
         for input in inputs:
             run, _ = step(run, input, 20.0, LIMITS)
@@ -177,10 +177,10 @@ class Writer:
         return run
 
     async def offered(self, id: str = "r1", **more: Any) -> Run:
-        return await self.feed(await self.ask(id, **more), Offer(ASSIGNMENT, f"c-{id}"))
+        return await self.apply(await self.ask(id, **more), Offer(ASSIGNMENT, f"c-{id}"))
 
     async def started(self, id: str = "r1", **more: Any) -> Run:
-        return await self.feed(await self.offered(id, **more), Start(1))
+        return await self.apply(await self.offered(id, **more), Start(1))
 
     async def write(self, run: Run, *lines: str) -> Run:
         """One frame, as one `delta` event."""
@@ -201,7 +201,7 @@ class Writer:
 
     async def interrupt(self, run: Run) -> Run:
         """Its executor went away and did not come back in time."""
-        return await self.end(await self.feed(run, Disconnect(run.attempt)), Expire())
+        return await self.end(await self.apply(run, Disconnect(run.attempt)), Expire())
 
     async def bring_back(self, run: Run) -> Run:
         """The executor of an interrupted run is here again (R4)."""

@@ -268,7 +268,7 @@ async def test_of_a_removed_run_it_is_known_whether_anybody_got_something_of_it(
         "offered": (await writer.offered("offered"), True),
         "running": (await writer.started("running"), False),
         "done": (await writer.end(await writer.started("done")), False),
-        "unfollowed": (await writer.feed(unfollowed, Stop(failure("caller_gone"))), True),
+        "unfollowed": (await writer.apply(unfollowed, Stop(failure("caller_gone"))), True),
     }
     for id, (run, unanswered) in runs.items():
         assert run.unanswered is unanswered

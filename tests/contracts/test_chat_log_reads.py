@@ -188,7 +188,7 @@ async def test_a_message_that_is_continued_shows_what_it_was_and_the_new_lines(
     assert message is not None
     second = writer.run("r2", message.id, prefix=message)
     await writer.commit(message.model_copy(update={"status": "streaming", "run_id": "r2"}), second)
-    second = await writer.feed(second, Offer(ASSIGNMENT, "c2"), Start(1))
+    second = await writer.apply(second, Offer(ASSIGNMENT, "c2"), Start(1))
     second = await writer.write(second, *LINES[2:])
     view = await chat_log.view(writer.chat.id, limit=9)
     assert view is not None
@@ -273,7 +273,7 @@ async def test_the_number_of_the_newest_change_is_not_that_of_lines(chat_log: Ch
 async def test_a_snapshot_names_the_runs_that_have_not_ended_for_good(chat_log: ChatLog, writer: Writer) -> None:
     await writer.ask("queued")
     await writer.offered("offered")
-    await writer.feed(await writer.started("suspended"), Disconnect(1))
+    await writer.apply(await writer.started("suspended"), Disconnect(1))
     await writer.end(await writer.started("done"))
     await writer.end(await writer.started("aborted"), Stop())
     open_run = await writer.interrupt(await writer.started("interrupted"))
@@ -343,7 +343,7 @@ async def test_a_chat_says_when_it_was_changed_and_whether_something_runs(chat_l
     assert (await chat()).running
     run = await writer.interrupt(run)
     assert not (await chat()).running
-    run = await writer.feed(run, Resume(1))
+    run = await writer.apply(run, Resume(1))
     assert (await chat()).running
     await writer.end(run, Finish("stop"))
     assert not (await chat()).running

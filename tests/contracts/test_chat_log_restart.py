@@ -29,7 +29,7 @@ async def test_the_next_process_finds_every_run_that_the_last_one_had_in_hand(sh
     offered = await writer.offered("offered")
     streaming = await writer.write(await writer.started("streaming"), *LINES[:2])
     suspended = await writer.write(await writer.started("suspended"), text_line("x", finish_reason="stop"))
-    suspended = await writer.feed(suspended, Disconnect(1))
+    suspended = await writer.apply(suspended, Disconnect(1))
     interrupted = await writer.interrupt(await writer.write(await writer.started("interrupted"), *LINES))
     await writer.end(await writer.write(await writer.started("done"), *LINES))
     await writer.end(await writer.started("aborted"), Stop())

@@ -59,7 +59,7 @@ async def test_a_run_is_found_on_its_channel_from_its_first_offer_to_after_its_e
     run = await writer.ask()
     assert await chat_log.run_on("c-r1") is None
     for input in (Offer(ASSIGNMENT, "c-r1"), Disconnect(1), Offer(ASSIGNMENT, "another"), Start(2)):
-        run = await writer.feed(run, input)
+        run = await writer.apply(run, input)
         assert await chat_log.run_on("c-r1") == run
     assert await chat_log.run_on("another") is None
     assert await chat_log.run_on("c-r1.2") is None
@@ -93,16 +93,16 @@ async def test_the_runs_of_an_executor_are_those_that_it_had_last_until_they_hav
 ) -> None:
     phone = replace(ASSIGNMENT, key="1/phone", executor_id="phone")
     await writer.ask("queued")
-    declined = await writer.feed(await writer.offered("declined"), Decline(1, failure("no_executor")))
+    declined = await writer.apply(await writer.offered("declined"), Decline(1, failure("no_executor")))
     offered = await writer.offered("offered")
-    moved = await writer.feed(await writer.offered("moved"), Disconnect(1), Offer(phone, "c"))
+    moved = await writer.apply(await writer.offered("moved"), Disconnect(1), Offer(phone, "c"))
     interrupted = await writer.interrupt(await writer.started("interrupted"))
     await writer.end(await writer.started("done"))
     theirs = await new_writer(chat_log, user_id=OTHER)
     other = await theirs.offered("theirs")
     assert await chat_log.runs_of(ASSIGNMENT.key) == (declined, offered, interrupted, other)
     assert await chat_log.runs_of("1/phone") == (moved,)
-    await writer.feed(interrupted, Stop())
+    await writer.apply(interrupted, Stop())
     assert ids(await chat_log.runs_of(ASSIGNMENT.key)) == ["declined", "offered", "theirs"]
 
 
@@ -110,8 +110,8 @@ async def test_the_runs_of_an_executor_are_those_that_it_had_last_until_they_hav
 async def test_queued_runs_come_oldest_first_and_in_pages(chat_log: ChatLog, writer: Writer) -> None:
     theirs = await new_writer(chat_log, user_id=OTHER)
     runs = [await (theirs if n % 3 == 2 else writer).ask(f"r{n}") for n in range(9)]
-    again = await writer.feed(runs[1], Offer(ASSIGNMENT, "c"), Disconnect(1))
-    await writer.feed(runs[3], Offer(ASSIGNMENT, "c3"))
+    again = await writer.apply(runs[1], Offer(ASSIGNMENT, "c"), Disconnect(1))
+    await writer.apply(runs[3], Offer(ASSIGNMENT, "c3"))
     await writer.end(runs[4], Stop())
     found = await chat_log.queued(OWNER)
     assert [run for _, run in found] == [runs[0], again, runs[6], runs[7]]
@@ -138,13 +138,13 @@ async def test_a_queued_run_with_callers_is_left_with_the_process(chat_log: Chat
     run = writer.run("r", "a", request=RunRequest(model="m", caller_grace=5))
     await writer.commit(run)
     assert await chat_log.left_at_home() == ()
-    run = await writer.feed(run, Follow("c"))
+    run = await writer.apply(run, Follow("c"))
     assert await chat_log.left_at_home() == (run,)
-    run = await writer.feed(run, Unfollow("c"))
+    run = await writer.apply(run, Unfollow("c"))
     assert await chat_log.left_at_home() == ()
-    run = await writer.feed(run, Offer(ASSIGNMENT, "c"))
+    run = await writer.apply(run, Offer(ASSIGNMENT, "c"))
     assert await chat_log.left_at_home() == (run,)
-    await writer.feed(run, Stop())
+    await writer.apply(run, Stop())
     assert await chat_log.left_at_home() == ()
 
 
@@ -166,7 +166,7 @@ async def test_what_has_waited_long_enough_is_due(chat_log: ChatLog, writer: Wri
     assert ids(await chat_log.due(1e9)) == ["soon", "middle", "theirs", "late"]
     assert ids(await chat_log.due(1e9, limit=2)) == ["soon", "middle"]
     soon = (await chat_log.due(100.0))[0]
-    await writer.feed(soon, Offer(ASSIGNMENT, "c"))
+    await writer.apply(soon, Offer(ASSIGNMENT, "c"))
     assert await chat_log.next_deadline() == 200.0
 
 
@@ -179,7 +179,7 @@ async def test_an_interrupted_run_is_due_until_it_is_closed(chat_log: ChatLog, w
     back = await writer.bring_back(run)
     assert await chat_log.next_deadline() is None
     run = await writer.interrupt(back)
-    await writer.feed(run, Stop())
+    await writer.apply(run, Stop())
     assert await chat_log.due(1e12) == ()
 
 
@@ -188,7 +188,7 @@ async def test_the_limits_of_what_waits_move_and_of_what_is_at_home_do_not(chat_
     queued = await until(writer, "queued", 100.0)
     never = await until(writer, "never", float("inf"))
     left = await until(writer, "left", 300.0, request=RunRequest(model="m", caller_grace=5))
-    left = await writer.feed(left, Follow("c"), Unfollow("c"))
+    left = await writer.apply(left, Follow("c"), Unfollow("c"))
     bare = writer.run("bare", "a-bare", deadline=None)
     await writer.commit(bare)
     interrupted = await writer.interrupt(await writer.started("interrupted"))
@@ -203,5 +203,5 @@ async def test_the_limits_of_what_waits_move_and_of_what_is_at_home_do_not(chat_
     assert await chat_log.next_deadline() == 20.0 + 5 + 64.5
     assert ids(await chat_log.due(164.5)) == ["left", "queued"]
     # They are changed on from there as any other.
-    back = await writer.feed(shifted(interrupted, 64.5), Resume(1))
+    back = await writer.apply(shifted(interrupted, 64.5), Resume(1))
     assert (back.state, back.started_at) == (State.STREAMING, 84.5)

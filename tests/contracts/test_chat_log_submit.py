@@ -158,7 +158,7 @@ async def test_a_run_that_comes_back_with_lines_knows_the_end_that_the_older_one
 ) -> None:
     stopped = text_line("", finish_reason="length")
     run = await writer.write(await writer.started(), LINES[0], stopped, "noise")
-    queued, interrupted = await writer.offered("r2"), stepped(await writer.feed(run, Disconnect(1)), Expire(), LATE)
+    queued, interrupted = await writer.offered("r2"), stepped(await writer.apply(run, Disconnect(1)), Expire(), LATE)
     assert interrupted.state is State.DONE, "its mark ends it"
     lost = replace(interrupted, state=State.INTERRUPTED, closed_by=None)
     await writer.commit(lost)

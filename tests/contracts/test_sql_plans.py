@@ -21,7 +21,7 @@ class Plans:
         event.listen(sql.database.engine, "before_cursor_execute", self._note)
 
     def _note(self, _c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        if statement.split()[0] in ("SELECT", "WITH", "UPDATE", "DELETE"):
+        if statement.split()[0] in ("SELECT", "WITH", "UPDATE", "DELETE", "INSERT"):
             self._seen[statement] = parameters
 
     def scans(self) -> dict[str, list[str]]:
@@ -54,7 +54,7 @@ async def filled(sql: SqlShelf) -> Writer:
     await writer.ask("queued")
     called = writer.run("called", "a-queued", request=RunRequest(model="m", caller_grace=0))
     await writer.commit(called)
-    await writer.feed(called, Follow("c"))
+    await writer.apply(called, Follow("c"))
     await writer.write(await writer.started("streaming"), *LINES)
     return writer
 

@@ -125,7 +125,7 @@ def suitable(kind: type[Any], run: Run) -> Input:
     return samples[kind]
 
 
-def feed(run: Run, input: Input, at: float = LATER) -> tuple[Run, tuple[Effect, ...]]:
+def apply(run: Run, input: Input, at: float = LATER) -> tuple[Run, tuple[Effect, ...]]:
     """`step` with the limits of these tests."""
     return step(run, input, at, LIMITS)
 
@@ -133,14 +133,14 @@ def feed(run: Run, input: Input, at: float = LATER) -> tuple[Run, tuple[Effect, 
 def refusal(run: Run, input: Input) -> Refused:
     """How `step` refuses the input."""
     with pytest.raises(Refused) as caught:
-        feed(run, input)
+        apply(run, input)
     assert caught.value.code in ERRORS
     return caught.value
 
 
 def passes(run: Run, input: Input, at: float = LATER) -> bool:
     """Whether the input changes nothing: the very same run, and nothing to do."""
-    after, effects = feed(run, input, at)
+    after, effects = apply(run, input, at)
     return after is run and effects == ()
 
 
@@ -152,11 +152,11 @@ def stored(effects: tuple[Effect, ...]) -> list[tuple[int, tuple[str, ...]]]:
 def through(run: Run, *inputs: Input, at: float = LATER) -> Run:
     """The run after all of the inputs."""
     for input in inputs:
-        run, _ = feed(run, input, at)
+        run, _ = apply(run, input, at)
     return run
 
 
 def when_due(run: Run) -> tuple[Run, tuple[Effect, ...]]:
     """What becomes of the run when its present limit is over."""
     assert run.deadline is not None
-    return feed(run, Expire(), run.deadline.at)
+    return apply(run, Expire(), run.deadline.at)

@@ -29,7 +29,7 @@ from tests.core.runs import (
     KEYED_CALL,
     LATER,
     LIMITS,
-    feed,
+    apply,
     passes,
     queued,
     run_in,
@@ -51,7 +51,7 @@ def followed(state: State, *callers: str, request: Any = KEYED_CALL) -> Run:
 @pytest.mark.rule("R9")
 @pytest.mark.parametrize("state", RUNNING)
 def test_a_call_whose_caller_hangs_up_is_stopped_and_its_executor_is_told(state: State) -> None:
-    after, effects = feed(followed(state, "a", request=CALL), Unfollow("a"))
+    after, effects = apply(followed(state, "a", request=CALL), Unfollow("a"))
     assert (after.state, after.failure, after.closed_by, after.callers) == (S.ABORTED, GONE, "server", frozenset())
     assert after.deadline is None
     assert effects == (CloseMessage(), *(() if state is S.QUEUED else TOLD))
@@ -61,7 +61,7 @@ def test_a_call_whose_caller_hangs_up_is_stopped_and_its_executor_is_told(state:
 @pytest.mark.parametrize("state", RUNNING)
 def test_a_call_with_a_key_goes_on_for_its_grace_and_then_stops(state: State) -> None:
     run = followed(state, "a")
-    alone, effects = feed(run, Unfollow("a"), LATER)
+    alone, effects = apply(run, Unfollow("a"), LATER)
     assert (alone.state, alone.unfollowed_at, alone.callers, effects) == (state, LATER, frozenset(), ())
     assert alone.version == run.version + 1
     now = LATER
@@ -137,7 +137,7 @@ def test_whoever_has_the_end_of_a_run_may_come_and_go(state: State) -> None:
 @pytest.mark.parametrize("state", [S.OFFERED, S.STREAMING, S.SUSPENDED])
 def test_with_its_process_a_call_loses_its_callers_and_its_executor_is_told(state: State) -> None:
     run = followed(state, "a", "b", request=CALL)
-    after, effects = feed(through(run, Recover()), Unfollow(None))
+    after, effects = apply(through(run, Recover()), Unfollow(None))
     assert (after.state, after.failure) == (S.ABORTED, GONE)
     assert effects == (CloseMessage(), *TOLD)
 
@@ -164,7 +164,7 @@ def test_the_grace_of_a_lonely_run_is_not_begun_anew_by_what_happens_to_it() -> 
     alone = through(alone, Disconnect(1), at=LATER + 10)
     alone = through(alone, Resume(1), at=LATER + 20)
     assert alone.deadline == Deadline(LATER + 30, "caller_gone")
-    assert feed(alone, Expire(), LATER + 30)[0].failure == GONE
+    assert apply(alone, Expire(), LATER + 30)[0].failure == GONE
 
 
 @pytest.mark.rule("R4", "R9")
@@ -175,6 +175,6 @@ def test_a_lonely_run_that_comes_back_from_an_interruption_is_stopped() -> None:
     assert interrupted.deadline is not None
     assert interrupted.deadline.code == "executor_lost"
     back = through(interrupted, Resume(1), at=LATER + 100)
-    after, effects = feed(back, Expire(), LATER + 100)
+    after, effects = apply(back, Expire(), LATER + 100)
     assert (after.state, after.failure) == (S.ABORTED, GONE)
     assert effects == (CloseMessage(), *TOLD)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from keyside.core.changes import Change, Changes, Entry, LinesAdded, Removed, view
+from keyside.core.changes import Change, Entry, LinesAdded, Removed, view
 from keyside.core.message import closed, written
 from keyside.core.run import State
 from keyside.core.transcript import merge, transcribe
@@ -84,19 +84,6 @@ def test_a_run_is_shown_with_its_executor_and_without_its_secrets() -> None:
     assert "c1" not in shown.model_dump_json()
     waiting = view(queued())
     assert (waiting.executor, waiting.started_at, waiting.ended_at) == (None, None, None)
-
-
-def test_the_runs_that_end_in_a_transaction_are_found_in_it() -> None:
-    ended = run_in(State.DONE)
-    changes = Changes(1, 1, NOW, (RUN, MESSAGE, ended, CHAT))
-    assert list(changes.ended) == [ended]
-
-
-def test_a_transaction_with_lines_alone_is_known_as_such() -> None:
-    lines = Changes(1, 1, NOW, (added("x"), added("y")))
-    assert lines.only_lines
-    assert not lines._replace(changes=(added("x"), RUN)).only_lines
-    assert not lines._replace(deletes_chat=True).only_lines
 
 
 @pytest.mark.rule("V2", "V3")

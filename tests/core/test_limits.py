@@ -22,7 +22,7 @@ from tests.core.runs import (
     OTHER,
     PLAIN,
     STOPPED_BY_UPSTREAM,
-    feed,
+    apply,
     frame,
     made,
     overdue,
@@ -117,7 +117,7 @@ def test_the_times_of_a_connection_count_for_its_upstream(
 @pytest.mark.rule("E8")
 @pytest.mark.parametrize("code", ["first_line_timeout", "executor_silent", "run_timeout"])
 def test_a_run_that_takes_too_long_fails_with_the_limit_and_its_executor_is_told(code: str) -> None:
-    after, effects = feed(overdue(run_in(S.STREAMING), code), Expire())
+    after, effects = apply(overdue(run_in(S.STREAMING), code), Expire())
     assert (after.state, after.failure, after.closed_by) == (S.FAILED, failure(code), "server")
     assert effects == (CloseMessage(), Cancel("r", ASSIGNMENT, 1, "c1.1"))
 
@@ -135,7 +135,7 @@ def test_a_look_at_the_clock_does_nothing_before_the_time_is_over(state: State) 
     run = run_in(state)
     assert run.deadline is not None
     assert passes(run, Expire(), run.deadline.at - 0.001)
-    assert feed(run, Expire(), run.deadline.at)[0] is not run
+    assert apply(run, Expire(), run.deadline.at)[0] is not run
 
 
 @pytest.mark.rule("E7", "E8")

@@ -37,7 +37,7 @@ from tests.core.runs import (
     KEYED_CALL,
     LATER,
     NEVER,
-    feed,
+    apply,
     frame,
     overdue,
     passes,
@@ -119,7 +119,7 @@ def test_the_table_of_transitions_is_the_protocols() -> None:
 @pytest.mark.parametrize(("state", "kind", "target"), LEGAL)
 def test_each_legal_input_leads_where_the_table_says(state: State, kind: type[Any], target: State) -> None:
     before = before_its_end(state)
-    after, effects = feed(before, suitable(kind, before))
+    after, effects = apply(before, suitable(kind, before))
     assert after.state is target
     if target is not state:
         assert (after.since, after.heard_at) == (LATER, LATER)
@@ -132,7 +132,7 @@ def test_each_legal_input_leads_where_the_table_says(state: State, kind: type[An
 @pytest.mark.parametrize(("state", "kind", "target"), LEGAL)
 def test_each_change_of_state_raises_the_version_by_one(state: State, kind: type[Any], target: State) -> None:
     before = before_its_end(state)
-    after, _ = feed(before, suitable(kind, before))
+    after, _ = apply(before, suitable(kind, before))
     assert after.version == before.version + (0 if (state, kind) in HEARD else 1)
 
 
@@ -227,7 +227,7 @@ def becomes(run: Run, input: Input) -> str:
     """Which of the four things the input does."""
     copy = replace(run)
     try:
-        after, effects = feed(run, input)
+        after, effects = apply(run, input)
     except Refused:
         return REFUSES
     finally:

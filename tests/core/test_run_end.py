@@ -14,7 +14,7 @@ from tests.core.runs import (
     BUSY,
     LATER,
     STOPPED_BY_UPSTREAM,
-    feed,
+    apply,
     frame,
     overdue,
     passes,
@@ -31,7 +31,7 @@ LOST: list[Input] = [Expire(), Abandon(1)]
 
 @pytest.mark.rule("E7")
 def test_the_end_frame_brings_its_last_lines_and_ends_the_run() -> None:
-    after, effects = feed(run_in(S.STREAMING, expected=1), Finish("length", frame(1, "a", DONE)))
+    after, effects = apply(run_in(S.STREAMING, expected=1), Finish("length", frame(1, "a", DONE)))
     assert (after.state, after.finish_reason, after.expected) == (S.DONE, "length", 3)
     assert (after.closed_by, after.ended_at) == ("executor", LATER)
     assert effects == (frame(1, "a", DONE), CloseMessage())
@@ -40,7 +40,7 @@ def test_the_end_frame_brings_its_last_lines_and_ends_the_run() -> None:
 @pytest.mark.rule("E7")
 @pytest.mark.parametrize("state", sorted(BOUND))
 def test_lines_with_the_end_mark_finish_the_run_without_an_end_frame(state: State) -> None:
-    after, effects = feed(run_in(state), frame(0, text_line("x", finish_reason="length"), DONE))
+    after, effects = apply(run_in(state), frame(0, text_line("x", finish_reason="length"), DONE))
     assert (after.state, after.finish_reason, after.closed_by) == (S.DONE, "length", "executor")
     assert CloseMessage() in effects
 
@@ -81,7 +81,7 @@ def test_the_upstreams_own_words_are_kept_when_a_bare_error_follows_them(togethe
 @pytest.mark.parametrize("state", sorted(BOUND))
 def test_a_run_whose_stored_lines_hold_its_end_is_done_when_no_more_come(state: State, lost: Input) -> None:
     run = overdue(run_in(state, expected=2, end_mark=STOPPED_BY_UPSTREAM), "executor_lost")
-    after, effects = feed(run, lost)
+    after, effects = apply(run, lost)
     assert (after.state, after.finish_reason, after.failure) == (S.DONE, "stop", None)
     assert effects == (CloseMessage(),)
 
@@ -97,7 +97,7 @@ def test_a_run_whose_stored_lines_hold_an_error_fails_with_that_when_no_more_com
 @pytest.mark.rule("E7")
 def test_a_failure_said_by_the_executor_keeps_the_lines_that_came_with_it() -> None:
     truncated = failure("upstream_truncated")
-    after, effects = feed(run_in(S.STREAMING, expected=1), Fail(truncated, frame(1, "a")))
+    after, effects = apply(run_in(S.STREAMING, expected=1), Fail(truncated, frame(1, "a")))
     assert (after.state, after.failure, after.closed_by, after.expected) == (S.FAILED, truncated, "executor", 2)
     assert effects == (frame(1, "a"), CloseMessage())
 
@@ -106,7 +106,7 @@ def test_a_failure_said_by_the_executor_keeps_the_lines_that_came_with_it() -> N
 @pytest.mark.parametrize("state", [S.OFFERED, S.STREAMING, S.SUSPENDED])
 def test_a_failure_that_the_server_finds_in_an_attempt_ends_it_and_its_executor_is_told(state: State) -> None:
     broken = failure("line_too_long")
-    after, effects = feed(run_in(state, expected=1), Fail(broken, attempt=1))
+    after, effects = apply(run_in(state, expected=1), Fail(broken, attempt=1))
     assert (after.state, after.failure, after.closed_by, after.expected) == (S.FAILED, broken, "server", 1)
     assert effects == (CloseMessage(), Cancel("r", ASSIGNMENT, 1, "c1.1"))
 
@@ -149,21 +149,21 @@ def test_the_last_frame_of_an_executor_that_was_told_to_stop_is_acknowledged() -
 @pytest.mark.rule("R5")
 @pytest.mark.parametrize("state", [S.OFFERED, S.STREAMING, S.SUSPENDED])
 def test_a_stop_ends_the_run_at_once_and_tells_the_executor(state: State) -> None:
-    after, effects = feed(run_in(state), Stop())
+    after, effects = apply(run_in(state), Stop())
     assert (after.state, after.closed_by, after.ended_at) == (S.ABORTED, "user", LATER)
     assert effects == (CloseMessage(), Cancel("r", ASSIGNMENT, 1, "c1.1"))
 
 
 @pytest.mark.rule("R5")
 def test_a_stop_of_a_run_that_waits_tells_nobody() -> None:
-    after, effects = feed(queued(), Stop())
+    after, effects = apply(queued(), Stop())
     assert (after.state, effects) == (S.ABORTED, (CloseMessage(),))
 
 
 @pytest.mark.rule("R5")
 def test_a_run_that_its_last_executor_gave_back_is_stopped_without_telling_it() -> None:
     given_back = through(run_in(S.OFFERED), Decline(1, BUSY))
-    assert feed(given_back, Stop())[1] == (CloseMessage(),)
+    assert apply(given_back, Stop())[1] == (CloseMessage(),)
 
 
 @pytest.mark.rule("R9")
@@ -180,6 +180,6 @@ def test_an_interrupted_run_that_is_deleted_says_so_and_is_final() -> None:
 
 @pytest.mark.rule("E9")
 def test_an_executor_that_aborts_is_not_told_what_it_said_itself() -> None:
-    after, effects = feed(run_in(S.STREAMING), Stop(frame=frame(0, "a")))
+    after, effects = apply(run_in(S.STREAMING), Stop(frame=frame(0, "a")))
     assert (after.state, after.closed_by) == (S.ABORTED, "executor")
     assert effects == (frame(0, "a"), CloseMessage())

@@ -39,7 +39,7 @@ from tests.core.runs import (
     OTHER,
     PLAIN,
     STOPPED_BY_UPSTREAM,
-    feed,
+    apply,
     frame,
     overdue,
     passes,
@@ -80,7 +80,7 @@ def test_the_claim_starts_the_run_and_no_line_comes_before_it() -> None:
     offered = run_in(S.OFFERED)
     for early in (frame(0, "data: x"), Finish("stop", frame(0)), frame(0, DONE)):
         assert refusal(offered, early).code == "not_started"
-    claimed, effects = feed(offered, Start(1))
+    claimed, effects = apply(offered, Start(1))
     assert (claimed.state, claimed.started_at, effects) == (S.STREAMING, LATER, ())
 
 
@@ -115,7 +115,7 @@ def test_the_last_words_of_an_executor_whose_offer_was_taken_back_do_not_end_the
 @pytest.mark.rule("E3")
 @pytest.mark.parametrize("input", [Decline(1, BUSY), Disconnect(1), Abandon(1), Expire()])
 def test_an_offer_that_is_not_taken_is_recalled(input: Input) -> None:
-    after, effects = feed(before_its_end(S.OFFERED), input)
+    after, effects = apply(before_its_end(S.OFFERED), input)
     assert effects == (Cancel("r", ASSIGNMENT, 1, "c1.1"),)
     assert (after.ended_at, after.failure, after.closed_by) == (None, None, None)
 
@@ -139,7 +139,7 @@ def test_why_an_offer_was_not_taken_is_kept_until_the_next_one(input: Input, why
 
 @pytest.mark.rule("R2")
 def test_a_refusal_that_is_not_retryable_fails_the_run_with_its_reason() -> None:
-    after, effects = feed(run_in(S.OFFERED), Decline(1, NEVER))
+    after, effects = apply(run_in(S.OFFERED), Decline(1, NEVER))
     assert (after.state, after.failure, after.closed_by) == (S.FAILED, NEVER, "server")
     assert effects == (CloseMessage(), Cancel("r", ASSIGNMENT, 1, "c1.1"))
 
@@ -147,7 +147,7 @@ def test_a_refusal_that_is_not_retryable_fails_the_run_with_its_reason() -> None
 @pytest.mark.rule("E3")
 def test_a_callback_gives_the_executor_as_long_again_for_its_claim() -> None:
     offered = run_in(S.OFFERED)
-    answered, effects = feed(offered, Answered(1))
+    answered, effects = apply(offered, Answered(1))
     assert answered == replace(offered, heard_at=LATER, deadline=answered.deadline)
     assert answered.deadline is not None
     assert (answered.deadline.at, answered.deadline.code) == (LATER + LIMITS.callback, "callback_timeout")
@@ -166,7 +166,7 @@ def test_what_is_said_of_an_older_offer_does_not_touch_the_present_one(late: Inp
 def test_executors_that_did_not_take_a_run_may_be_asked_again() -> None:
     waiting = through(run_in(S.OFFERED), Decline(1, BUSY))
     assert waiting.tried == {ASSIGNMENT.announcement}
-    again, effects = feed(waiting, Retry(), LATER + 1)
+    again, effects = apply(waiting, Retry(), LATER + 1)
     assert (again.tried, again.attempt, again.since, effects) == (frozenset(), 1, LATER, ())
     assert again.version == waiting.version + 1
     assert passes(again, Retry()), "nobody is left out any more"
@@ -209,14 +209,14 @@ def test_a_gap_is_refused_with_the_index_expected() -> None:
 
 @pytest.mark.rule("E5")
 def test_the_next_frame_is_taken_whole() -> None:
-    after, effects = feed(run_in(S.STREAMING, expected=3), frame(3, "a", "b"))
+    after, effects = apply(run_in(S.STREAMING, expected=3), frame(3, "a", "b"))
     assert (after.expected, after.heard_at) == (5, LATER)
     assert stored(effects) == [(3, ("a", "b"))]
 
 
 @pytest.mark.rule("E5")
 def test_of_an_overlapping_frame_the_new_part_is_taken() -> None:
-    after, effects = feed(run_in(S.STREAMING, expected=3), frame(1, "b", "c", "d", "e"))
+    after, effects = apply(run_in(S.STREAMING, expected=3), frame(1, "b", "c", "d", "e"))
     assert after.expected == 5
     assert stored(effects) == [(3, ("d", "e"))]
 
@@ -225,7 +225,7 @@ def test_of_an_overlapping_frame_the_new_part_is_taken() -> None:
 @pytest.mark.parametrize("known", [frame(0, "a", "b", "c"), frame(1, "b"), frame(0), frame(2, "c")])
 def test_lines_that_are_known_already_are_passed_over(known: FrameLines) -> None:
     run = run_in(S.STREAMING, expected=3, version=4)
-    after, effects = feed(run, known)
+    after, effects = apply(run, known)
     assert effects == ()
     assert after == replace(run, heard_at=LATER, deadline=after.deadline)
 
@@ -233,7 +233,7 @@ def test_lines_that_are_known_already_are_passed_over(known: FrameLines) -> None
 @pytest.mark.rule("E8")
 def test_a_heartbeat_counts_as_heard_and_changes_nothing_that_is_stored() -> None:
     run = run_in(S.STREAMING, expected=3)
-    after, effects = feed(run, frame(3))
+    after, effects = apply(run, frame(3))
     assert effects == ()
     assert after == replace(run, heard_at=LATER, deadline=after.deadline)
     assert after.deadline is not None
@@ -251,9 +251,9 @@ def test_frames_of_an_executor_that_has_not_announced_itself_again_wait() -> Non
 
 @pytest.mark.rule("R4")
 def test_a_run_whose_executor_goes_is_suspended_then_interrupted_then_still_open() -> None:
-    suspended, effects = feed(run_in(S.STREAMING, expected=2), Disconnect(1))
+    suspended, effects = apply(run_in(S.STREAMING, expected=2), Disconnect(1))
     assert (suspended.state, effects) == (S.SUSPENDED, ())
-    interrupted, effects = feed(suspended, Expire(), LATER + 60)
+    interrupted, effects = apply(suspended, Expire(), LATER + 60)
     assert (interrupted.state, interrupted.ended_at) == (S.INTERRUPTED, LATER + 60)
     assert (interrupted.failure, interrupted.closed_by) == (failure("executor_lost"), None)
     assert effects == (CloseMessage(),)
@@ -264,7 +264,7 @@ def test_a_run_whose_executor_goes_is_suspended_then_interrupted_then_still_open
 @pytest.mark.rule("E1", "R4")
 @pytest.mark.parametrize("state", sorted(BOUND))
 def test_a_run_that_its_executor_has_forgotten_is_interrupted_there_and_then(state: State) -> None:
-    after, effects = feed(run_in(state, expected=2), Abandon(1))
+    after, effects = apply(run_in(state, expected=2), Abandon(1))
     assert (after.state, after.ended_at, after.failure) == (S.INTERRUPTED, LATER, failure("executor_lost"))
     assert (after.closed_by, effects) == (None, (CloseMessage(),))
 
@@ -273,18 +273,18 @@ def test_a_run_that_its_executor_has_forgotten_is_interrupted_there_and_then(sta
 @pytest.mark.parametrize("state", [S.SUSPENDED, S.INTERRUPTED])
 def test_the_same_attempt_comes_back_and_goes_on_where_it_was(state: State) -> None:
     away = run_in(state, expected=2)
-    back, effects = feed(away, Resume(1))
+    back, effects = apply(away, Resume(1))
     assert (back.state, back.expected, back.attempt) == (S.STREAMING, 2, 1)
     assert (back.ended_at, back.failure, back.closed_by) == (None, None, None)
     assert effects == ((ReopenMessage(),) if state is S.INTERRUPTED else ())
-    assert stored(feed(back, frame(1, "b", "c"))[1]) == [(2, ("c",))]
+    assert stored(apply(back, frame(1, "b", "c"))[1]) == [(2, ("c",))]
 
 
 @pytest.mark.rule("R4")
 @pytest.mark.parametrize(("ending", "by"), [(Stop(), "user"), (Close(), "user"), (Expire(), "server")])
 def test_an_interrupted_run_is_final_once_the_user_or_the_time_closes_it(ending: Input, by: str) -> None:
     interrupted = overdue(run_in(S.INTERRUPTED, expected=2, failure=failure("executor_lost")), "executor_lost")
-    final, effects = feed(interrupted, ending)
+    final, effects = apply(interrupted, ending)
     assert (final.state, final.closed_by, final.ended_at) == (S.INTERRUPTED, by, NOW)
     assert (final.failure, effects) == (failure("executor_lost"), ())
     assert final.version == interrupted.version + 1
@@ -319,7 +319,7 @@ def test_an_interrupted_run_takes_no_line_before_its_executor_is_back() -> None:
 @pytest.mark.rule("R8")
 def test_an_offer_of_a_dead_process_can_still_be_claimed_for_its_time() -> None:
     run = run_in(S.OFFERED)
-    after, effects = feed(run, Recover())
+    after, effects = apply(run, Recover())
     assert after == replace(run, since=LATER, heard_at=LATER, version=run.version + 1, deadline=after.deadline)
     assert after.deadline is not None
     assert (after.deadline.at, effects) == (LATER + LIMITS.callback, ())
@@ -328,7 +328,7 @@ def test_an_offer_of_a_dead_process_can_still_be_claimed_for_its_time() -> None:
 @pytest.mark.rule("R4", "R8")
 @pytest.mark.parametrize("state", sorted(BOUND))
 def test_a_run_of_a_dead_process_waits_for_its_executor_and_its_grace_begins_anew(state: State) -> None:
-    after, effects = feed(run_in(state, expected=2), Recover())
+    after, effects = apply(run_in(state, expected=2), Recover())
     assert (after.state, after.since, after.expected, effects) == (S.SUSPENDED, LATER, 2, ())
     assert after.deadline is not None
     assert (after.deadline.at, after.deadline.code) == (LATER + LIMITS.resume_grace, "executor_lost")
@@ -336,14 +336,14 @@ def test_a_run_of_a_dead_process_waits_for_its_executor_and_its_grace_begins_ane
 
 @pytest.mark.rule("D2", "R8")
 def test_what_a_plain_executor_was_streaming_into_a_dead_process_is_interrupted() -> None:
-    after, effects = feed(run_in(S.STREAMING, assignment=PLAIN, expected=2), Recover())
+    after, effects = apply(run_in(S.STREAMING, assignment=PLAIN, expected=2), Recover())
     assert (after.state, after.failure, effects) == (S.INTERRUPTED, failure("executor_lost"), (CloseMessage(),))
 
 
 @pytest.mark.rule("E7", "R8")
 def test_what_a_plain_executor_had_streamed_to_its_end_is_done() -> None:
     run = run_in(S.STREAMING, assignment=PLAIN, expected=2, end_mark=STOPPED_BY_UPSTREAM)
-    after, effects = feed(run, Recover())
+    after, effects = apply(run, Recover())
     assert (after.state, after.finish_reason, effects) == (S.DONE, "stop", (CloseMessage(),))
 
 

@@ -111,7 +111,7 @@ class Server:
     starts: int = 0
     now: float = 1000.0
 
-    def feed(self, input: Input) -> None:
+    def apply(self, input: Input) -> None:
         self.now += 1
         before = self.run
         after, effects = step(before, input, self.now, LIMITS)
@@ -129,11 +129,11 @@ class Server:
         """Until the present limit is over."""
         assert self.run.deadline is not None
         self.now = max(self.now, self.run.deadline.at)
-        self.feed(Expire())
+        self.apply(Expire())
 
     def hear(self, frame: Frame) -> Answer:
         try:
-            self.feed(self.meaning(frame))
+            self.apply(self.meaning(frame))
         except Refused as refused:
             return Answer(frame.attempt, refused.expected, refused.code)
         return Answer(frame.attempt, self.run.expected)
@@ -182,13 +182,13 @@ class World:
 
     def offer(self, n: int) -> None:
         if self.run.state is State.QUEUED and self.online[n % 2]:
-            self.server.feed(Offer(self.assignments[n % 2], f"c{self.run.attempt + 1}"))
+            self.server.apply(Offer(self.assignments[n % 2], f"c{self.run.attempt + 1}"))
             self.pending = self.run.attempt
 
     def accept(self, _n: int) -> None:
         """The executor says yes and claims; the offer may have been taken back in the meantime."""
         if self.pending is not None:
-            self.server.feed(Answered(self.pending))
+            self.server.apply(Answered(self.pending))
             made = self.attempts[self.pending] = Attempt(self.pending, self.upstream)
             self.to_server.append(made.claim())
             self.pending = None
@@ -196,7 +196,7 @@ class World:
     def decline(self, _n: int) -> None:
         """The executor says no, which counts only as long as the offer stands."""
         if self.pending is not None:
-            self.server.feed(Decline(self.pending, BUSY))
+            self.server.apply(Decline(self.pending, BUSY))
             self.pending = None
 
     def callback_timeout(self, _n: int) -> None:
@@ -255,12 +255,12 @@ class World:
         away = n % 2
         self.online[away] = False
         if away == self.holder():
-            self.server.feed(Disconnect(self.run.attempt))
+            self.server.apply(Disconnect(self.run.attempt))
 
     def restart(self, _n: int) -> None:
         """The server's process is killed; the next one takes over what was at home in it."""
         self.online = [False, False]
-        self.server.feed(Recover())
+        self.server.apply(Recover())
 
     def grace_is_over(self, _n: int) -> None:
         if self.run.state is State.SUSPENDED:
@@ -277,7 +277,7 @@ class World:
         if self.run.state is State.OFFERED:
             return
         try:
-            self.server.feed(Resume(attempt.number))
+            self.server.apply(Resume(attempt.number))
         except Refused:
             attempt.over = True
         else:

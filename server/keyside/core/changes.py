@@ -1,12 +1,11 @@
 """What one commit changes in a chat, and the numbered events that it becomes."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from keyside.core.frames import FrameLines, Once
 from keyside.core.reading import Delta
-from keyside.core.run import ENDED, Run
+from keyside.core.run import Run
 from keyside.core.transcript import merge
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat, Message, RunExecutor
@@ -47,16 +46,6 @@ class Changes(NamedTuple):
     changes: tuple[Change, ...]
     deletes_chat: bool = False
     """Whether the chat itself goes with this, after the changes."""
-
-    @property
-    def only_lines(self) -> bool:
-        """Whether nothing but lines was added."""
-        return not self.deletes_chat and all(type(change) is LinesAdded for change in self.changes)
-
-    @property
-    def ended(self) -> Iterator[Run]:
-        """The runs that end in this transaction; their lines become one row."""
-        return (change for change in self.changes if isinstance(change, Run) and change.state in ENDED)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def waits_until(request: RunRequest, now: float, limits: Limits) -> float:
 
 
 def shifted(run: Run, seconds: float) -> Run:
-    """The run with its limits so much later: that long the store was away, and no limit counts it (D4, R4)."""
+    """The run with all limits moved by `seconds`, for which the store was away: no limit counts that time (D4, R4)."""
 
     def later(at: float | None) -> float | None:
         return None if at is None else at + seconds

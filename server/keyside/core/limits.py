@@ -33,4 +33,4 @@ class Deadline(NamedTuple):
 ID_SECONDS = 7 * 24 * 3600.0
 """How long a run's id stays taken when the run is removed, counted from when it was asked for (R6)."""
 RETRY = "retry"
-"""The executors that did not take the run may be asked again; it is no error."""
+"""The code of a deadline after which executors that did not take the run may be asked again. It is no error."""

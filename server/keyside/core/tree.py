@@ -37,7 +37,7 @@ def below(links: Iterable[Link], top: str) -> list[str]:
 
 
 def newest_leaf(links: Sequence[Link], top: str) -> str:
-    """Where a reader lands who chooses the branch of `top`: always on to the newest child."""
+    """The last message below `top`, if one always goes on to the newest child."""
     children: dict[str | None, str] = {}
     for id, parent in links:
         children[parent] = id

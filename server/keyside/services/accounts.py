@@ -105,7 +105,7 @@ class Accounts:
         self._revoked(sign_in_id, await self._store.revoke_sign_in(user_id, sign_in_id, self._clock.now()))
 
     async def drop_lapsed(self, credential_ids: Iterable[str]) -> None:
-        """Calls `on_revoked` for those credentials that have expired or that another process has revoked (C7)."""
+        """Tells that those credentials are revoked which have expired or which another process has revoked (C7)."""
         held = frozenset(credential_ids)
         if held:
             for credential_id in await self._store.lapsed(held, self._clock.now()):

@@ -1,4 +1,4 @@
-"""Has the sockets of credentials closed that hold no longer (C7)."""
+"""Closes the sockets of credentials that have expired or were revoked (C7)."""
 
 from contextlib import suppress
 

@@ -92,7 +92,7 @@ class Deadlines:
         self._stored = min(later, default=None)
 
     async def _expire(self, run: Run) -> None:
-        """One run's trouble is not another's."""
+        """An error of one run is logged, so that the other runs go on."""
         try:
             await self._runs.apply(run.key, Expire())
         except (Refused, KeysideError) as error:

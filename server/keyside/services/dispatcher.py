@@ -107,7 +107,7 @@ class Dispatcher:
                 return
 
     async def _place(self, run: Run) -> None:
-        """One run's trouble is not another's."""
+        """An error of one run is logged, so that the other runs go on."""
         if self._closing or not self._health.ok:
             return
         try:

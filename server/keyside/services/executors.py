@@ -110,12 +110,15 @@ class Executors:
         if present is not None:
             self._notices.put(ExecutorsChanged(present.socket.user_id, shared=present.socket.kind == "shared"))
             for residency in self._runs.with_executor(present.key):
-                await self._lose(residency)
+                await self._disconnected(residency)
         for residency in self._runs.with_executor(session_id):
-            await self._lose(residency)
+            await self._disconnected(residency)
 
-    async def _lose(self, residency: Residency) -> None:
-        """One run's trouble is not another's; what cannot be stored now is made up for when the store is back."""
+    async def _disconnected(self, residency: Residency) -> None:
+        """Tells one run that its executor has gone. An error is logged, so that the other runs go on.
+
+        What cannot be stored now is made up for when the store is back.
+        """
         run = residency.run
         assert run.assignment is not None
         try:
@@ -149,7 +152,7 @@ class Executors:
         else:
             here = self._connections.get(assignment.session_id) is not None
         if not here:
-            await self._lose(residency)
+            await self._disconnected(residency)
         elif not assignment.framed:
             try:
                 await self._plain.catch_up(residency, gone=False)

@@ -37,10 +37,10 @@ class Frames:
         self._limits = limits
 
     def receive_now(self, socket: Socket, channel: str, payload: object, done: Done) -> bool:
-        """The same for the frame of a framed executor whose run is at home here; frames are taken as they come.
+        """Takes a frame at once, without a task, if its run is at home here and its executor is framed.
 
         Calls `done` with the run as it is stored, or with an exception that `receive` would raise. Returns `False`, and
-        has done nothing, if it is for `receive`.
+        has done nothing, if `receive` must take it.
         """
         residency = self._runs.on_channel(channel)
         if residency is None or residency.run.assignment is None or not residency.run.assignment.framed:

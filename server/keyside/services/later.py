@@ -1,4 +1,4 @@
-"""An answer that comes later, without a future: `asyncio` takes a turn of the event loop for each of those."""
+"""An answer that comes later. Unlike a future it tells its reader at once, and not in the event loop's next turn."""
 
 import asyncio
 from collections.abc import Callable, Generator

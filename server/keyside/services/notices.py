@@ -115,7 +115,7 @@ Notice = (
 )
 
 Listener = Callable[[Notice], None]
-"""It must not wait; what takes time it leaves to a task of its own."""
+"""Is called with each notice, and must return at once: what takes time belongs into a task."""
 
 
 class Notices:

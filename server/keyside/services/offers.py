@@ -67,7 +67,7 @@ class Offers:
             self._calls.tell(session_id, wire.Abort(data=data).model_dump())
 
     async def _call(self, run: Run, assignment: Assignment) -> None:
-        """One run's trouble is not another's."""
+        """An error of one run is logged, so that the other runs go on."""
         try:
             await self._offer(run, assignment)
         except Refused:

@@ -16,7 +16,10 @@ from keyside.services.runs import Runs
 
 
 class PlainExecutors:
-    """Bare lines count in the order in which they arrive: so nothing is awaited before they are in the inbox."""
+    """Takes what plain executors send.
+
+    Each line is put into the inbox before anything is awaited, because lines count in the order in which they arrive.
+    """
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
@@ -68,7 +71,7 @@ class PlainExecutors:
         return residency.inbox
 
     async def _store(self, residency: Residency) -> None:
-        """Waits until all that has been sent so far is stored. One at a time does it for all."""
+        """Waits until all that has been sent so far is stored. One task stores it for all who wait."""
         inbox = residency.inbox
         if inbox is None:
             return

@@ -13,7 +13,7 @@ from keyside.services.account_store import AccountStore
 
 
 class Conflict(Exception):
-    """What is stored is not what the change was made from: load again and decide anew."""
+    """The change was made from something else than what is stored now. Load that, and decide again."""
 
 
 class Unavailable(Exception):

@@ -50,6 +50,8 @@ class Runs:
         self._by_channel: dict[str, Residency] = {}
         self._by_executor: dict[str, dict[RunKey, Residency]] = {}
         self._working: set[asyncio.Task[Any]] = set()
+        self._left = False
+        """Whether the process ends: nothing is changed here any more."""
 
     # --- finding ---------------------------------------------------------------------------------
 
@@ -268,6 +270,8 @@ class Runs:
     async def _hold(self, key: RunKey) -> Residency:
         """The run's residency, begun if need be, with its turn taken."""
         while True:
+            if self._left:
+                raise KeysideError("shutting_down")
             residency = self._residencies.get(key)
             if residency is None:
                 residency = self._residencies[key] = Residency(key)
@@ -345,9 +349,12 @@ class Runs:
             await self.apply_all(*parts_by_chat(in_hand, (Recover(),)))
         except (KeysideError, Refused) as error:
             log.warning("the runs in hand could not be left to the next process in order: %s", error)
-        calls = [residency.call for residency in self._residencies.values() if residency.call is not None]
-        for residency in list(self._residencies.values()):
+        self._left = True
+        left = list(self._residencies.values())
+        calls = [residency.call for residency in left if residency.call is not None]
+        for residency in left:
             self._end(residency)
+        await asyncio.gather(*map(_all_had_their_turn, left))
         await asyncio.gather(*self._working, *calls, return_exceptions=True)
 
     def hear(self, notice: Notice) -> None:
@@ -369,6 +376,12 @@ class Runs:
 
 def _is_in_hand(residency: Residency) -> bool:
     return residency.loaded and residency.run.state in AT_HOME
+
+
+async def _all_had_their_turn(residency: Residency) -> None:
+    """Returns when everyone who waits for a turn of this run had it."""
+    await residency.turn.wait()
+    residency.turn.give()
 
 
 def _settle(done: asyncio.Future[Run], result: Run | Exception) -> None:

@@ -5,46 +5,52 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from keyside.adapters.socketio.frames import frame_size, may_become_text, read_text
+from keyside.adapters.socketio.frames import frame_size, may_become_text, read_text, stays_open
 
 DIRECT = "keyside.direct"
 """The name of the ASGI extension: the value is the `Connection` itself."""
 
 
 class Connection(WebSocketsSansIOProtocol):
-    """uvicorn's protocol, until somebody sets `on_message`; from then on text messages go there."""
+    """uvicorn's protocol, until `read_with` is called; from then on text messages go there."""
 
     scope: Any
     frames: list[bytes]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.on_message: Callable[[bytes], None] | None = None
+        self._take: Callable[[bytes], None] | None = None
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._beginning = b""
         """Of a text frame that has not come in full."""
         self._left_to_library = 0
         """How many bytes are still to come of a frame that the library reads."""
+        self._in_message = False
+        """Whether a message in several frames is under way. The library reads all of it."""
         self._all_to_library = False
-        """Whether the connection is about to end, or the client sent early: nobody here knows where a frame begins."""
+        """Whether the library reads everything from now on: the connection ends, or bytes came before `read_with`."""
+
+    def read_with(self, take: Callable[[bytes], None]) -> None:
+        """Calls `take` with each text message from now on."""
+        self._take = take
 
     def data_received(self, data: bytes) -> None:
         """Reads text messages in one frame, as nearly all are; every other frame is handed to the library."""
-        if self.on_message is None or self._all_to_library:
+        if self._take is None or self._all_to_library:
             self._all_to_library |= self.handshake_initiated
             super().data_received(data)
             return
         data, self._beginning = self._beginning + data, b""
         at = 0
         while at < len(data):
-            if self.close_sent:  # the library waits for the client's close frame
+            if self.close_sent or self.transport.is_closing():  # only the client's close frame counts now
                 self._all_to_library = True
                 super().data_received(data[at:])
                 return
-            text = None if self._left_to_library else read_text(data, at)
+            text = None if self._left_to_library or self._in_message else read_text(data, at)
             if text is not None:
-                self.on_message(text[0])
+                self._take(text[0])
                 at = text[1]
             elif self._is_incomplete(data, at):
                 self._beginning = data[at:]
@@ -54,11 +60,15 @@ class Connection(WebSocketsSansIOProtocol):
 
     def _is_incomplete(self, data: bytes, at: int) -> bool:
         """Whether a frame begins here of which too little has come."""
-        return not self._left_to_library and (may_become_text(data, at) or frame_size(data, at) is None)
+        if self._left_to_library:
+            return False
+        return frame_size(data, at) is None or (not self._in_message and may_become_text(data, at))
 
     def _to_library(self, data: bytes, at: int) -> int:
         """Hands the library what has come of its frame, and returns where that ends."""
-        self._left_to_library = self._left_to_library or frame_size(data, at) or 0
+        if not self._left_to_library:
+            self._left_to_library = frame_size(data, at) or 0
+            self._in_message = stays_open(data[at], self._in_message)
         part = data[at : at + self._left_to_library]
         self._left_to_library -= len(part)
         super().data_received(part)
@@ -72,12 +82,12 @@ class Connection(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """A whole message has come."""
-        if self.on_message is None or self.close_sent:
+        if self._take is None or self.close_sent:
             super().send_receive_event_to_app()
             return
         frames, self.frames = self.frames, []
         if self.curr_msg_data_type == "text":
-            self.on_message(bytes(frames[0]) if len(frames) == 1 else b"".join(frames))
+            self._take(bytes(frames[0]) if len(frames) == 1 else b"".join(frames))
 
     def write(self, frame: bytes) -> None:
         """Sends a frame, together with all others of this turn of the event loop, in one system call."""

@@ -58,3 +58,9 @@ def frame_size(data: bytes, at: int) -> int | None:
 def may_become_text(data: bytes, at: int) -> bool:
     """Whether `read_text` may take the frame when it is whole."""
     return data[at] == _TEXT and (len(data) < at + 2 or _MASKED <= data[at + 1] < _MASKED + 127)
+
+
+def stays_open(first_byte: int, open: bool) -> bool:
+    """Whether a message in several frames is under way after a frame with this first byte; `open`: as it was before."""
+    is_control = first_byte & 0x08  # those may stand between the frames of a message
+    return open if is_control else not first_byte & 0x80

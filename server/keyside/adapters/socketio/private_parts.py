@@ -129,6 +129,10 @@ PRIVATE_PARTS = (
         "it makes `scope`, which `Connection` adds to",
     ),
     Part(_UVICORN, "WebSocketsSansIOProtocol.handle_text", "6ae523180cf0", "it fills `frames`"),
+    Part(_UVICORN, "WebSocketsSansIOProtocol.handle_cont", "d96fe1479da6", "it fills `frames`"),
+    Part(_UVICORN, "WebSocketsSansIOProtocol.handle_bytes", "2b22b21bf8fe", "it fills `frames`"),
+    Part(_UVICORN, "WebSocketsSansIOProtocol.handle_close", "62fd412b1f5b", "it closes the transport"),
+    Part(_UVICORN, "WebSocketsSansIOProtocol.handle_parser_exception", "ff5cf13c764f", "it sets `close_sent`"),
     Part(_UVICORN, "WebSocketsSansIOProtocol.send_receive_event_to_app", "a2b10de91477", "`Connection` overrides it"),
     Part(_UVICORN, "WebSocketsSansIOProtocol.shutdown", "e8ace796ada6", "`Connection` extends it"),
     Part(_UVICORN, "WebSocketsSansIOProtocol.pause_writing", "4830f7e0d81f", "it clears `writable`"),
@@ -141,6 +145,7 @@ PRIVATE_PARTS = (
         "2964f6b18f3a",
         "`frames.py` reads text in its place, by the same `apply_mask`",
     ),
+    Part("websockets.utils", "apply_mask", "552db1b0bdf7", "that of `websockets.frames` is the same in C"),
 )
 """All that is overridden, called or read in this folder.
 

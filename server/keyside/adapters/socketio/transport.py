@@ -1,4 +1,4 @@
-"""Every override of what python-engineio and python-socketio keep to themselves; `private_parts.py` lists these."""
+"""The servers of Engine.IO and Socket.IO, and what they do otherwise than the libraries; see `private_parts.py`."""
 
 import asyncio
 import inspect
@@ -64,8 +64,7 @@ class LeanServer(StockServer):
     def __init__(self, **options: Any) -> None:
         self._direct: dict[str, Callable[..., Any]] = {}
         self._answering: set[asyncio.Task[Any]] = set()
-        super().__init__(**options)
-        self.eio.take_event = self.take_event
+        super().__init__(take_event=self.take_event, **options)
 
     def _engineio_server_class(self) -> type["LeanTransport"]:
         return LeanTransport
@@ -136,10 +135,9 @@ class LeanServer(StockServer):
 class LeanTransport(engineio.AsyncServer):  # type: ignore[misc]
     """Engine.IO over WebSockets with as little work for each message as can be: no task, no timer of its own."""
 
-    take_event: Callable[[str, bytes], bool]
-
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, take_event: Callable[[str, bytes], bool], **options: Any) -> None:
         super().__init__(**options)
+        self.take_event = take_event
         self._async: dict[str, Any] = {**vars(self)["_async"], "websocket": DirectWebSocket}
 
 
@@ -199,7 +197,7 @@ class Line:
         early, socket.queue = socket.queue, self
         while not early.empty():
             self.put_nowait(early.get_nowait())
-        connection.on_message = self._take
+        connection.read_with(self._take)
 
     # --- in place of a queue ---------------------------------------------------------------------
 
@@ -231,8 +229,11 @@ class Line:
         while self._heard + patience > self._loop.time():
             try:
                 async with asyncio.timeout_at(self._heard + patience):
-                    if (await receive())["type"] == "websocket.disconnect":
+                    event = await receive()
+                    if event["type"] == "websocket.disconnect":
                         return
+                    if event.get("text"):  # it came before `read_with`
+                        self._take(event["text"].encode())
             except TimeoutError:
                 pass
 

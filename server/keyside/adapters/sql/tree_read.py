@@ -43,10 +43,8 @@ def _upwards() -> Select[Any]:
 _TREE = select(MESSAGE).where(_MINE).order_by(_OLDEST_FIRST)
 _LINKS = select(MESSAGE.c.id, MESSAGE.c.parent_id).where(_MINE).order_by(_OLDEST_FIRST)
 _ONE = select(MESSAGE).where(_OF_USER, MESSAGE.c.id == bindparam("id"))
-# The chat is looked at here: SQLite would go through all that it has.
 _NAMED = select(MESSAGE).where(_OF_USER, MESSAGE.c.id.in_(each("ids")))
 _BRANCH = _upwards()
-# Sorted here: for an order, SQLite would go through the whole chat, where an index has it.
 _CHILDREN = select(MESSAGE.c.id, MESSAGE.c.parent_id, MESSAGE.c.n).where(_IN_CHAT)
 _CHILDREN_OF = _CHILDREN.where(MESSAGE.c.parent_id.in_(each("parents")))
 _CHILDREN_OF_NONE = _CHILDREN.where(MESSAGE.c.parent_id.is_(None))
@@ -78,6 +76,7 @@ def load_message(session: Session, user_id: int, id: str) -> Message | None:
 def load_named(session: Session, user_id: int, chat_id: int, ids: list[str]) -> dict[str, Message]:
     """Messages of a chat, by their ids."""
     found = _messages(session, _NAMED, user_id=user_id, ids=listed(ids))
+    # The chat is looked at here: for a condition, SQLite would go through all that the chat has.
     return {message.id: message for message in found if message.chat_id == chat_id}
 
 
@@ -94,5 +93,6 @@ def load_siblings(session: Session, chat_id: int, shown: tuple[Message, ...]) ->
     rows = list(_rows(session, _CHILDREN_OF, chat_id=chat_id, parents=listed(parents)))
     if len(parents) < len(shown):
         rows += _rows(session, _CHILDREN_OF_NONE, chat_id=chat_id)
+    # Sorted here: for an order, SQLite would go through the whole chat, where an index has it.
     found = [(row.id, row.parent_id) for row in sorted(rows, key=lambda row: row.n)]
     return siblings_of(found, [message.id for message in shown])

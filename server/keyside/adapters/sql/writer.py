@@ -69,14 +69,12 @@ class SqlWriter:
         Lines alone, as nearly always, are made ready here, and one statement is left for the thread: with each step
         of Python that it takes it would wait for the event loop to let it.
         """
-        if self.committed.is_long:
+        if self.committed.is_long or any(callable(work) for work, _ in group):
             return partial(self._transact, group)
         batch = Batch(None, self.committed.heads, self.committed.tails)
         try:
             results = [batch.apply(work) for work, _ in group if not callable(work)]
         except NeedsTransaction:
-            return partial(self._transact, group)
-        if len(results) < len(group):
             return partial(self._transact, group)
         return partial(self._append, batch, results, batch.journal())
 

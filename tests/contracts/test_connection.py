@@ -142,7 +142,12 @@ async def test_what_is_in_the_queue_when_the_reader_takes_over_is_handled() -> N
 
     async with connected() as connection:
         path = {"path": "/ws", "raw_path": b"/ws", "query_string": b"EIO=4&transport=websocket"}
-        scope = {"type": "websocket", "headers": [], "extensions": {DIRECT: connection}, **path}
+        scope = {
+            "type": "websocket",
+            "headers": [(b"upgrade", b"websocket"), (b"connection", b"upgrade")],
+            "extensions": {DIRECT: connection},
+            **path,
+        }
         await asyncio.wait_for(make_server("lean", cors_allowed_origins="*").handle_request(scope, receive, send), 10)
         pipe = connection.transport
         assert isinstance(pipe, Pipe)

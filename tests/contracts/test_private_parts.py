@@ -29,7 +29,7 @@ def test_a_private_part_is_as_it_was(part: Part) -> None:
     now = expectation(part)
     assert now == part.expected, (
         f"{LIST}: {part.module}:{part.name} is now {now!r}. Read what has changed, see that the transport still does "
-        f"the same ({part.use}), and enter the new value. Until then, KEYSIDE_TRANSPORT=stock does without it."
+        f"the same ({part.use}), and enter the new value. Until then, KEYSIDE_TRANSPORT=stock rests on fewer of them."
     )
 
 

@@ -53,6 +53,20 @@ async def test_sockets_get_the_events_of_the_chats_that_they_are_in(here: Socket
     assert (await other.next(EVENT))["data"]["seq"] == 7
 
 
+@rule("C8", "E6")
+async def test_a_call_that_is_given_up_is_forgotten_while_its_socket_lives() -> None:
+    async with SocketWorld("lean").served() as here:
+        session = await here.session()
+        calls = [asyncio.ensure_future(here.calls.call(session.session_id, {"n": n})) for n in range(3)]
+        await handled()
+        kept = here.sio.manager.callbacks
+        assert len(kept[session.session_id]) == 3
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls, timeout=SECONDS)
+        assert not kept[session.session_id]
+
+
 async def test_a_session_that_is_gone_can_join_nothing(here: SocketWorld) -> None:
     with pytest.raises(Gone):
         await here.hub.join("nobody", chat_room(1))

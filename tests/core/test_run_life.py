@@ -177,6 +177,13 @@ def test_executors_that_did_not_take_a_run_may_be_asked_again() -> None:
 
 
 @pytest.mark.rule("E4")
+def test_an_offer_that_was_chosen_before_another_attempt_began_is_stale() -> None:
+    declined = through(queued(), Offer(ASSIGNMENT, "c1", 1), Decline(1, BUSY))
+    assert refusal(declined, Offer(ASSIGNMENT, "c2", 1)).code == "stale_attempt"
+    assert through(declined, Offer(OTHER, "c2", 2)).attempt == 2
+
+
+@pytest.mark.rule("E4")
 @pytest.mark.parametrize("attempt", [1, 3])
 @pytest.mark.parametrize("state", sorted(S))
 def test_what_another_attempt_says_is_stale_in_every_state(state: State, attempt: int) -> None:

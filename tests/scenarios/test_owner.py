@@ -7,7 +7,7 @@ import pytest
 
 from keyside.adapters.memory.log import MemoryChatLog
 from keyside.adapters.memory.store import MemoryStore
-from keyside.core.run import Run
+from keyside.core.run import Run, State
 from keyside.protocol.entities import Message
 from keyside.testing import MemoryServer, ScriptedExecutor, settle, text_line
 from tests.scenarios.kit import idle, offered, refused, run_of, start, state_of, stop, streaming
@@ -135,6 +135,26 @@ async def test_a_reader_of_a_run_that_has_ended_since_it_was_looked_up_comes_to_
         return [entry.payload["kind"] async for entry in server.services.followers.follow_run(run, 0)]
 
     assert (await asyncio.wait_for(read(looked_up), 10))[-1] == "run"
+
+
+@rule("V2", "R9")
+@pytest.mark.parametrize("chat_too", [False, True])
+@pytest.mark.parametrize("after", [0, 1000])
+async def test_a_reader_of_a_run_that_was_deleted_since_it_was_looked_up_is_told_so(
+    server: MemoryServer, desk: ScriptedExecutor, chat_too: bool, after: int
+) -> None:
+    started, _ = await streaming(server, desk, text_line("a"))
+    looked_up = await run_of(server, started)
+    if chat_too:
+        await server.services.chats.delete(looked_up.user_id, looked_up.chat_id)
+    else:
+        await server.services.messages.remove(looked_up.user_id, looked_up.chat_id, looked_up.message_id)
+    reading = server.services.followers.follow_run(looked_up, after)
+    async with asyncio.timeout(10):
+        told = [entry.change async for entry in reading]
+    assert [(run.state, run.failure and run.failure.code) for run in told if isinstance(run, Run)] == [
+        (State.ABORTED, "deleted")
+    ]
 
 
 @rule("R6", "R2")

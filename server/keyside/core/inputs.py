@@ -96,6 +96,8 @@ class Offer:
 
     assignment: Assignment
     channel: str
+    attempt: int | None = None
+    """The attempt that it begins; `None`: the next one, whichever that is."""
 
 
 @dataclass(frozen=True)

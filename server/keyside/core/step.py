@@ -127,7 +127,12 @@ def _goes_on(run: Run, frame: FrameLines) -> bool:
 
 
 def _check_attempt(run: Run, input: Input) -> None:
-    """E4: what an executor sends for an attempt that is not the current one, or was withdrawn, is refused."""
+    """E4: what an executor sends for an attempt that is not the current one, or was withdrawn, is refused.
+
+    So is an offer that was chosen before another attempt began.
+    """
+    if isinstance(input, Offer) and input.attempt not in (None, run.attempt + 1):
+        raise Refused("stale_attempt", run.expected)
     if isinstance(input, (FrameLines, Start, Resume)):
         attempt: int | None = input.attempt
     else:

@@ -45,7 +45,8 @@ class Broadcasts:
         runs = after.state not in ENDED
         if before is not None and (before.state not in ENDED) == runs:
             return
-        if not after.request.hidden:
+        is_deleted = after.failure is not None and after.failure.code == "deleted"  # whoever deletes it tells of it
+        if not (after.request.hidden or is_deleted):
             self._hub.tell(user_room(after.user_id), wire.ChatsChanged().model_dump())
         if not runs:  # viewers learn where the chat stands, in case they missed the last event (V6)
             heads = wire.ChatsHeads(data={str(after.chat_id): seq})

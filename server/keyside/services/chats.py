@@ -61,7 +61,7 @@ class Chats:
             if changed:
                 chat = chat.model_copy(update={**changed, "updated_at": iso(self._clock.now())})
                 await self._runs.apply_all(Part(user_id, chat_id, changes=(chat,)))
-        await self._tell_changed(user_id, chat_id)
+                await self._tell_changed(user_id, chat_id)
         return chat
 
     async def delete(self, user_id: int, chat_id: int) -> None:

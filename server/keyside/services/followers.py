@@ -1,11 +1,12 @@
 """Readers in this process that follow a chat or a run (the HTTP faces)."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 
 from keyside.core.changes import Entry, LinesAdded
-from keyside.core.run import ENDED, Run
+from keyside.core.run import ENDED, Run, State
 from keyside.protocol.entities import Message
-from keyside.protocol.errors import KeysideError
+from keyside.protocol.errors import KeysideError, failure
 from keyside.services.ports import ChatLog, Hub
 
 
@@ -30,7 +31,10 @@ class Followers:
         with self._hub.follow(run.chat_id) as coming:
             # It is looked up only now: what happens after this is among the coming events.
             now = await self._log.run(run.user_id, run.id)
-            ended = now is None or now.state in ENDED
+            if now is None:
+                yield _deleted(run, after)
+                return
+            ended = now.state in ENDED
             head = (await self._log.heads([run.chat_id])).get(run.chat_id, 0)
             if ended and (after == head or (after > head and run.state in ENDED)):
                 return
@@ -70,6 +74,12 @@ class Followers:
         if entries is None:
             raise KeysideError("not_found", "This chat was deleted.")
         return _newest(entries)
+
+
+def _deleted(run: Run, after: int) -> Entry:
+    """The end of a run that was deleted with its message or chat, for a reader that came too late to be told of it."""
+    ended = replace(run, state=State.ABORTED, failure=failure("deleted"), ended_at=run.since, closed_by="server")
+    return Entry(run.chat_id, after + 1, run.since, ended)
 
 
 def _newest(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:

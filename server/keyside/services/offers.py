@@ -46,7 +46,7 @@ class Offers:
 
     async def make(self, run: Run, assignment: Assignment) -> None:
         """Commits the offer of a queued run, and begins the call. A plain executor is bound by the offer (E6)."""
-        inputs: list[Input] = [Offer(assignment, self._ids.new())]
+        inputs: list[Input] = [Offer(assignment, self._ids.new(), run.attempt + 1)]
         if not assignment.framed:
             inputs.append(Start(run.attempt + 1))
         offered = await self._runs.apply(run.key, *inputs)

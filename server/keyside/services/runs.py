@@ -361,7 +361,12 @@ class Runs:
         """While the store was away no limit counted: the deadlines of the runs at home move on (D4)."""
         if isinstance(notice, StoreBack):
             for residency in self.every():
-                residency.run = shifted(residency.run, notice.seconds)
+                residency.turn.then(partial(self._shift, residency, notice.seconds))
+
+    def _shift(self, residency: Residency, seconds: float) -> None:
+        if not residency.over:
+            residency.run = shifted(residency.run, seconds)
+        residency.turn.give()
 
     def leftovers(self) -> list[str]:
         """What is kept for runs that are not in hand; nothing, unless there is a fault. For tests."""

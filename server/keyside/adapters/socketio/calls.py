@@ -51,10 +51,12 @@ class SocketCalls(_Calls):
     async def call(self, session_id: str, message: dict[str, Any]) -> Any:
         """See `Calls`."""
         answer = self._wait(session_id)
+        callback = _into(answer)
         try:
-            await self._sio.emit("events", message, to=session_id, callback=_into(answer))
+            await self._sio.emit("events", message, to=session_id, callback=callback)
             return await answer
         finally:
+            self._sio.manager.forget_callback(session_id, callback)
             self._forget(session_id, answer)
 
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial, wraps
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import engineio
 import socketio
@@ -31,11 +32,16 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._numbers = itertools.count(secrets.randbits(48))
+        self._number_of: WeakKeyDictionary[Callable[..., Any], int] = WeakKeyDictionary()
 
     def _generate_ack_id(self, sid: str, callback: Callable[..., Any]) -> int:
-        id = next(self._numbers)
+        id = self._number_of[callback] = next(self._numbers)
         self.callbacks.setdefault(sid, {})[id] = callback
         return id
+
+    def forget_callback(self, sid: str, callback: Callable[..., Any]) -> None:
+        """Frees a callback whose answer nobody waits for any more. The library keeps it as long as the socket."""
+        self.callbacks.get(sid, {}).pop(self._number_of.pop(callback, None), None)
 
 
 class StockServer(socketio.AsyncServer):  # type: ignore[misc]

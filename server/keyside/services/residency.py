@@ -42,6 +42,11 @@ class Turn:
                 self.give()
             raise
 
+    async def passed(self) -> None:
+        """Returns when all who came earlier had theirs."""
+        await self.wait()
+        self.give()
+
     def give(self) -> None:
         """Gives the turn to whoever has waited longest."""
         if self._waiting:

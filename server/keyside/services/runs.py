@@ -29,7 +29,6 @@ _TRIES = 5
 _MANY_LINES = 500
 """From so many lines on they are read beside the event loop."""
 
-
 Settled = Callable[[Exception | None], None]
 """Called once when a change is stored, or with why it is not."""
 
@@ -354,7 +353,7 @@ class Runs:
         calls = [residency.call for residency in left if residency.call is not None]
         for residency in left:
             self._end(residency)
-        await asyncio.gather(*map(_all_had_their_turn, left))
+        await asyncio.gather(*(residency.turn.passed() for residency in left))
         await asyncio.gather(*self._working, *calls, return_exceptions=True)
 
     def hear(self, notice: Notice) -> None:
@@ -381,12 +380,6 @@ class Runs:
 
 def _is_in_hand(residency: Residency) -> bool:
     return residency.loaded and residency.run.state in AT_HOME
-
-
-async def _all_had_their_turn(residency: Residency) -> None:
-    """Returns when everyone who waits for a turn of this run had it."""
-    await residency.turn.wait()
-    residency.turn.give()
 
 
 def _settle(done: asyncio.Future[Run], result: Run | Exception) -> None:

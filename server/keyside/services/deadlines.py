@@ -68,9 +68,10 @@ class Deadlines:
             residency = self._runs.at_home(key)
             if residency is None or residency.run.deadline is None:
                 continue
-            at = residency.watched_until = residency.run.deadline.at
+            at = residency.run.deadline.at
+            residency.watch(at)
             if at <= now:
-                residency.watched_until = float("inf")
+                residency.watch(float("inf"))
                 await self._expire(residency.run)
             else:
                 heapq.heappush(self._heap, (at, next(self._order), key))

@@ -1,6 +1,5 @@
 """Hands a run to an executor, and takes what the executor calls back."""
 
-import asyncio
 import logging
 
 from pydantic import ValidationError
@@ -52,7 +51,7 @@ class Offers:
         offered = await self._runs.apply(run.key, *inputs)
         residency = self._runs.at_home(run.key)
         if residency is not None and residency.run.attempt == offered.attempt:
-            residency.call = asyncio.ensure_future(self._call(offered, assignment))
+            residency.begin_call(self._call(offered, assignment))
 
     def hear(self, notice: Notice) -> None:
         """Tells an executor that its attempt is over (E9)."""

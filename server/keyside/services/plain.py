@@ -29,7 +29,7 @@ class PlainExecutors:
         run = residency.run
         if run.assignment is None or run.assignment.session_id != session_id:
             raise KeysideError("not_yours")
-        inbox = self._inbox_of(residency)
+        inbox = residency.open_inbox()
         if isinstance(payload, str):
             inbox.put(payload)
         elif isinstance(payload, dict) and payload.get("done") is True:
@@ -59,16 +59,10 @@ class PlainExecutors:
             await self._runs.apply(run.key, Abandon(run.attempt))
 
     async def _take_whole(self, residency: Residency, lines: Sequence[str]) -> None:
-        inbox = self._inbox_of(residency)
+        inbox = residency.open_inbox()
         inbox.keep(lines)
         inbox.end()
         await self._store(residency)
-
-    @staticmethod
-    def _inbox_of(residency: Residency) -> Inbox:
-        if residency.inbox is None:
-            residency.inbox = Inbox(residency.run.attempt, residency.run.expected)
-        return residency.inbox
 
     async def _store(self, residency: Residency) -> None:
         """Waits until all that has been sent so far is stored. One task stores it for all who wait."""

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from keyside.core.run import Run, RunKey
 from keyside.core.transcript import Transcript
@@ -93,6 +94,20 @@ class Residency:
     def loaded(self) -> bool:
         """Whether the run was read from the log already."""
         return self._run is not None
+
+    def begin_call(self, call: Coroutine[Any, Any, None]) -> None:
+        """Starts the call that offers the run. It is cancelled when the residency ends."""
+        self.call = asyncio.ensure_future(call)
+
+    def open_inbox(self) -> Inbox:
+        """The plain executor's inbox, begun if need be."""
+        if self.inbox is None:
+            self.inbox = Inbox(self.run.attempt, self.run.expected)
+        return self.inbox
+
+    def watch(self, until: float) -> None:
+        """Notes the deadline that is known to whoever watches the time."""
+        self.watched_until = until
 
     def end(self) -> None:
         """Frees everything."""

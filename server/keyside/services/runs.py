@@ -239,7 +239,7 @@ class Runs:
             self._index(residency, before)
             self._notices.put(RunChanged(before, run, residency.seq))
         if run.deadline is not None and run.deadline.at < residency.watched_until and run.state in AT_HOME:
-            residency.watched_until = run.deadline.at
+            residency.watch(run.deadline.at)
             self._notices.put(DeadlineMoved(run, run.deadline.at))
 
     async def _again(self, held: list[Residency], parts: Sequence[Part], settled: Settled, tries: int) -> None:

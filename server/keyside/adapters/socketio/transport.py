@@ -166,10 +166,10 @@ class DirectWebSocket(WebSocket):  # type: ignore[misc]
         receive, send = environ["asgi.receive"], environ["asgi.send"]
         await send({"type": "websocket.accept"})
         socket.connected = socket.upgraded = True
-        line = Line(self._server, socket, connection)
+        queue = DirectQueue(self._server, socket, connection)
         try:
-            await line.until_end(receive)
-            await line.caught_up()
+            await queue.until_end(receive)
+            await queue.caught_up()
         finally:
             await socket.close(wait=False, abort=True, reason=self._server.reason.TRANSPORT_CLOSE)
             await _closed(connection, send)
@@ -188,7 +188,7 @@ async def _closed(connection: Connection, send: Callable[[dict[str, str]], Await
         pass
 
 
-class Line:
+class DirectQueue:
     """One WebSocket. It takes the place of the socket's queue, and writes what is put into it without a task."""
 
     def __init__(self, server: LeanTransport, socket: Any, connection: Connection) -> None:

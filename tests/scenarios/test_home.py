@@ -13,7 +13,7 @@ from keyside.core.changes import Changes
 from keyside.core.reading import read
 from keyside.core.run import Run
 from keyside.core.step import Refused
-from keyside.protocol.commands import Started
+from keyside.protocol.commands import ChatPatch, Started
 from keyside.protocol.errors import KeysideError
 from keyside.services.ports import Stored, Unavailable
 from keyside.testing import MemoryServer, ScriptedExecutor, settle, text_line
@@ -182,6 +182,21 @@ async def test_whatever_waits_for_its_turn_while_a_server_ends_is_answered_and_b
         with refused("shutting_down"):
             await stopping
         assert await ended(server, started) == ("suspended", None, "")
+
+
+async def test_a_server_that_ends_waits_for_what_is_just_being_stored() -> None:
+    log = SlowLog()
+    async with MemoryServer(store=MemoryStore(log)) as server:
+        chat = await server.chat("before")
+        log.held = []
+        renaming = asyncio.create_task(server.services.chats.change(server.user_id, chat.id, ChatPatch(title="after")))
+        await settle()
+        leaving = asyncio.create_task(server.services.runs.leave())
+        await settle()
+        assert (renaming.done(), leaving.done()) == (False, False)
+        log.let()
+        await asyncio.wait_for(leaving, 10)
+        assert (await renaming).title == "after"
 
 
 # --- the store goes away ---------------------------------------------------------------------------

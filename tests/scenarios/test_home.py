@@ -14,6 +14,7 @@ from keyside.core.reading import read
 from keyside.core.run import Run
 from keyside.core.step import Refused
 from keyside.protocol.commands import ChatPatch, Started
+from keyside.protocol.entities import Message
 from keyside.protocol.errors import KeysideError
 from keyside.services.ports import Stored, Unavailable
 from keyside.testing import MemoryServer, ScriptedExecutor, settle, text_line
@@ -197,6 +198,43 @@ async def test_a_server_that_ends_waits_for_what_is_just_being_stored() -> None:
         log.let()
         await asyncio.wait_for(leaving, 10)
         assert (await renaming).title == "after"
+
+
+@pytest.mark.parametrize("where", ["nowhere", "in another process"])
+async def test_a_change_of_a_run_that_is_still_being_read_when_a_server_ends_is_refused(where: str) -> None:
+    class SlowReads(MemoryChatLog):
+        """A log in which it takes long to read a message."""
+
+        let: asyncio.Event | None = None
+
+        async def message(self, user_id: int, message_id: str) -> Message | None:
+            if self.let is not None:
+                await self.let.wait()
+            return await super().message(user_id, message_id)
+
+    log = SlowReads()
+    async with (
+        MemoryServer(store=MemoryStore(log)) as home,
+        MemoryServer(store=home.store, clock=home.clock, ids=home.ids) as server,
+    ):
+        desk = ScriptedExecutor(home)
+        await desk.connect()
+        if where == "nowhere":
+            await desk.disconnect()
+            started = await home.ask((await home.chat()).id)
+        else:
+            started, _ = await streaming(home, desk)
+        log.let = asyncio.Event()
+        stopping = asyncio.create_task(stop(server, started))
+        await settle()
+        leaving = asyncio.create_task(server.services.runs.leave())
+        await settle()
+        assert (stopping.done(), leaving.done()) == (False, False)
+        log.let.set()
+        await asyncio.wait_for(leaving, 10)
+        with refused("shutting_down"):
+            await stopping
+        assert (server.services.runs.every(), server.services.runs.leftovers()) == ([], [])
 
 
 # --- the store goes away ---------------------------------------------------------------------------

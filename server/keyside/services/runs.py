@@ -277,6 +277,8 @@ class Runs:
                 residency.turn.take()
                 try:
                     await self._load(residency)
+                    if residency.over:  # the process has left its runs meanwhile
+                        raise KeysideError("shutting_down")
                 except BaseException as error:
                     self._end(residency)
                     residency.turn.give()
@@ -369,17 +371,15 @@ class Runs:
 
     def leftovers(self) -> list[str]:
         """What is kept for runs that are not in hand; nothing, unless there is a fault. For tests."""
-        found = [f"{key}: not in hand" for key, r in self._residencies.items() if not _is_in_hand(r)]
+        found = [
+            f"{key}: not in hand" for key, r in self._residencies.items() if not (r.loaded and r.run.state in AT_HOME)
+        ]
         kept = set(map(id, self._residencies.values()))
         found += [f"channel {name}" for name, r in self._by_channel.items() if id(r) not in kept]
         found += [f"executor {key}" for key, runs in self._by_executor.items() if not runs]
         indexed = [r for runs in self._by_executor.values() for r in runs.values()]
         found += [f"executor of {r.key}" for r in indexed if id(r) not in kept]
         return found
-
-
-def _is_in_hand(residency: Residency) -> bool:
-    return residency.loaded and residency.run.state in AT_HOME
 
 
 def _settle(done: asyncio.Future[Run], result: Run | Exception) -> None:

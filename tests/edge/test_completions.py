@@ -254,7 +254,7 @@ async def test_a_call_without_a_chat_shows_in_no_list(live: LiveServer, http: ht
     ],
 )
 async def test_a_call_that_cannot_be_answered_gets_an_error_of_this_dialect(
-    live: LiveServer, http: httpx.AsyncClient, asked: dict[str, Any], status: int, code: str
+    http: httpx.AsyncClient, asked: dict[str, Any], status: int, code: str
 ) -> None:
     answer = await http.post("/api/chat/completions", json={"model": "gpt", "messages": MESSAGES, **asked})
     error = answer.json()["error"]
@@ -264,7 +264,7 @@ async def test_a_call_that_cannot_be_answered_gets_an_error_of_this_dialect(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"model": "\\ud83d"}'])
-async def test_a_body_that_is_no_call_gets_an_error(live: LiveServer, http: httpx.AsyncClient, content: bytes) -> None:
+async def test_a_body_that_is_no_call_gets_an_error(http: httpx.AsyncClient, content: bytes) -> None:
     answer = await http.post("/api/chat/completions", content=content)
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "bad_request"

@@ -1,6 +1,7 @@
 """Servers that several tests share; each test looks whether it made its server stumble."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -18,15 +19,20 @@ SOCKET_TESTS = {
     "test_revoked",
     "test_blocking_client",
     "test_websocket_frames",
+    "test_durable",
 }
 """The modules whose tests run on servers with both transports; the others need only the usual one."""
+SOME_SOCKET_TESTS = {"test_completions"}
+"""Those of whose tests only some use sockets: the ones that ask for the server itself, and not for `http` alone."""
 
 Serve = Callable[[str, str], LiveServer]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "transport" in metafunc.fixturenames:
-        both = metafunc.module.__name__.rpartition(".")[2] in SOCKET_TESTS
+        module = metafunc.module.__name__.rpartition(".")[2]
+        asked = inspect.signature(metafunc.function).parameters
+        both = module in SOCKET_TESTS or (module in SOME_SOCKET_TESTS and "live" in asked)
         metafunc.parametrize("transport", ["lean", "stock"] if both else ["lean"], scope="session")
 
 

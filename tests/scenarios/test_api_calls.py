@@ -189,35 +189,51 @@ async def test_after_a_start_of_the_server_a_keyed_call_has_its_grace_and_anothe
                 assert (await asyncio.wait_for(text_of(again), 10))[0] == "ab"
 
 
+class SlowLog(MemoryChatLog):
+    """A log that is slow to say, the first time, which runs a key stands for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.let = asyncio.Event()
+
+    async def last_number(self, user_id: int, prefix: str) -> int | None:
+        self.asked += 1
+        if self.asked == 1:
+            await self.let.wait()
+        return await super().last_number(user_id, prefix)
+
+
 @rule("R6")
-async def test_callers_with_different_keys_do_not_wait_for_each_other() -> None:
-    class SlowLog(MemoryChatLog):
-        """A log in which one user's runs are found late."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.let = asyncio.Event()
-
-        async def run(self, user_id: int, run_id: str) -> Run | None:
-            if user_id == 1 and run_id.startswith("key-"):
-                await self.let.wait()
-            return await super().run(user_id, run_id)
-
+@pytest.mark.parametrize("whose", ["another key of the same user", "the same key of another user"])
+async def test_callers_with_different_keys_do_not_wait_for_each_other(whose: str) -> None:
     log = SlowLog()
     async with MemoryServer(store=MemoryStore(log)) as server, AsyncExitStack() as stack:
-        assert server.user_id == 1
-        other = await second_user(server)
-        theirs = ScriptedExecutor(server)
-        theirs.session_id = server.connect(user_id=other)
-        await server.services.executors.ready(theirs.session_id, theirs.ready)
-        mine = ScriptedExecutor(server)
+        mine, theirs = ScriptedExecutor(server), ScriptedExecutor(server)
         await mine.connect()
+        user_id, key = server.user_id, "other"
+        if whose == "the same key of another user":
+            user_id, key = await second_user(server), "same"
+            theirs.session_id = server.connect(user_id=user_id)
+            await server.services.executors.ready(theirs.session_id, theirs.ready)
         waits = asyncio.ensure_future(opened(server, stack, "same"))
         await settle()
-        begun = await asyncio.wait_for(opened(server, stack, "same", user_id=other), 10)
-        assert (begun.run.user_id, waits.done()) == (other, False)
-        log.let.set()
-        await asyncio.wait_for(waits, 10)
+        try:
+            begun = await asyncio.wait_for(opened(server, stack, key, user_id=user_id), 10)
+            assert (begun.run.user_id, log.asked, waits.done()) == (user_id, 2, False)
+        finally:
+            log.let.set()
+        assert (await asyncio.wait_for(waits, 10)).run.key != begun.run.key
+
+
+@rule("R6")
+async def test_two_callers_with_the_same_key_at_once_get_the_same_run(
+    server: MemoryServer, desk: ScriptedExecutor
+) -> None:
+    async with AsyncExitStack() as stack:
+        calls = await asyncio.gather(*(opened(server, stack, "key") for _ in range(3)))
+        assert len({call.run.id for call in calls}) == 1
+        assert len(await server.store.chat_log.messages(server.user_id, calls[0].run.chat_id)) == 2
 
 
 @rule("V4")

@@ -4,7 +4,11 @@ import asyncio
 
 import pytest
 
-from keyside.protocol.commands import ChatPatch
+from keyside.adapters.memory.log import MemoryChatLog
+from keyside.adapters.memory.store import MemoryStore
+from keyside.core.tree import Link
+from keyside.protocol.commands import ChatPatch, NewMessage
+from keyside.protocol.entities import Message
 from keyside.testing import DONE, MemoryServer, ScriptedExecutor, text_line
 from tests.scenarios.kit import (
     ended,
@@ -147,3 +151,56 @@ async def test_a_run_that_makes_no_sense_leaves_nothing_behind(
         await start(server, chat.id, **asked)
     assert await server.store.chat_log.messages(server.user_id, chat.id) == ()
     assert idle(server, desk.session_id)
+
+
+# --- how much is read --------------------------------------------------------------------------------
+
+
+class ReadLog(MemoryChatLog):
+    """A log that notes which messages were asked for, and how."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def messages(self, user_id: int, chat_id: int) -> tuple[Message, ...]:
+        self.asked.append("the whole tree")
+        return await super().messages(user_id, chat_id)
+
+    async def links(self, user_id: int, chat_id: int) -> tuple[Link, ...]:
+        self.asked.append("all links")
+        return await super().links(user_id, chat_id)
+
+    async def branch(self, user_id: int, chat_id: int, leaf_id: str) -> tuple[Message, ...]:
+        self.asked.append(f"the branch of {leaf_id}")
+        return await super().branch(user_id, chat_id, leaf_id)
+
+
+@rule("E2")
+@pytest.mark.parametrize("mode", ["reply", "regenerate", "continue"])
+async def test_of_a_chat_with_many_branches_an_answer_reads_its_own(mode: str) -> None:
+    log = ReadLog()
+    async with MemoryServer(store=MemoryStore(log)) as server:
+        desk = ScriptedExecutor(server)
+        await desk.connect()
+        chat = await server.chat()
+        for name in ("a", "b", "c"):
+            asked = NewMessage(id=f"q-{name}", role="user", content=f"question {name}", parent_id=None)
+            answered = NewMessage(id=f"a-{name}", role="assistant", content=f"answer {name}", parent_id=asked.id)
+            for new in (asked, answered):
+                await server.services.messages.add(server.user_id, chat.id, new)
+        log.asked.clear()
+        said = {"message": "and then?"} if mode == "reply" else {}
+        started = await start(server, chat.id, mode=mode, parent_id="a-b", **said)
+        offer = await desk.offer()
+        await desk.claim(offer)
+        await desk.finish(offer, 0, "stop", text_line("so"))
+        await ended(server, started)
+        assert [turn["content"] for turn in offer.form_data["messages"]] == {
+            "reply": ["question b", "answer b", "and then?"],
+            "regenerate": ["question b"],
+            "continue": ["question b", "answer b"],
+        }[mode]
+        # The other answers to a question are found by the links, without their text.
+        links = ["all links"] if mode == "regenerate" else []
+        assert log.asked == [*links, f"the branch of {offer.message_id}"]

@@ -55,6 +55,26 @@ async def test_the_call_names_the_run_and_brings_the_request(server: MemoryServe
 
 
 @rule("E2")
+@pytest.mark.parametrize(
+    ("asked", "limits"),
+    [
+        ({"first_line_timeout": 5, "idle_timeout": 7}, (5, 7)),
+        ({"first_line_timeout": 5}, (5, 300)),
+        ({"idle_timeout": 7}, (200, 7)),
+        ({}, (200, 300)),
+    ],
+)
+async def test_the_call_says_how_long_the_upstream_may_be_silent_as_asked_for_or_as_is_usual(
+    asked: dict[str, float], limits: tuple[float, float]
+) -> None:
+    async with MemoryServer(limits=Limits(first_line=200, idle=300)) as server:
+        desk = ScriptedExecutor(server)
+        await desk.connect()
+        _, offer = await offered(server, desk, **asked)
+        assert (offer.first_line_timeout, offer.idle_timeout) == limits
+
+
+@rule("E2")
 async def test_a_history_that_is_too_long_for_one_request_fails_with_that_reason(
     server: MemoryServer, desk: ScriptedExecutor
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from keyside.core.changes import Entry
+from keyside.core.limits import Limits
 from keyside.protocol.commands import ChatPatch, NewMessage
 from keyside.services.ports import chat_room, user_room
 from keyside.testing import DONE, MemoryServer, ScriptedExecutor, settle, text_line
@@ -237,36 +238,77 @@ async def test_a_reader_that_joins_late_gets_all_events_of_a_run_in_order(
 # --- hints -----------------------------------------------------------------------------------------
 
 
+class Hints:
+    """Counts the hints that the list of the owner's chats is another one."""
+
+    def __init__(self, server: MemoryServer) -> None:
+        self._server = server
+        self._count = 0
+
+    async def new(self) -> int:
+        """How many came since this was asked last."""
+        await settle()
+        before, self._count = self._count, len(told(self._server, user_room(self._server.user_id), "chats:changed"))
+        return self._count - before
+
+
 @rule("V4")
-async def test_the_users_sockets_learn_that_the_list_of_chats_changed(
+async def test_the_users_sockets_learn_once_of_each_change_of_the_list_of_chats(
     server: MemoryServer, desk: ScriptedExecutor
 ) -> None:
-    room = user_room(server.user_id)
-    count = 0
-
-    async def changed() -> bool:
-        nonlocal count
-        await settle()
-        before, count = count, len(told(server, room, "chats:changed"))
-        return count > before
-
-    await changed()
+    hints = Hints(server)
     chat = await server.chat()
-    assert await changed(), "added"
+    assert await hints.new() == 1, "added"
     await server.services.chats.change(server.user_id, chat.id, ChatPatch(title="new"))
-    assert await changed(), "renamed"
+    assert await hints.new() == 1, "renamed"
+    await server.services.messages.add(server.user_id, chat.id, NewMessage(role="user", content="by hand"))
+    assert await hints.new() == 1, "a message added"
     await server.ask(chat.id)
-    assert await changed(), "a run started"
+    assert await hints.new() == 1, "a run started"
     offer = await desk.offer()
     await desk.claim(offer)
-    await changed()
     await desk.send(offer, 0, text_line("a"))
-    assert not await changed(), "text is no change of the list"
+    assert await hints.new() == 0, "an answer that begins, and text, are no change of the list"
     await desk.send(offer, 1, DONE)
-    assert await changed(), "a run finished"
+    assert await hints.new() == 1, "a run finished"
+    await server.services.chats.change(server.user_id, chat.id, ChatPatch(title="n", head_id=offer.message_id))
+    assert await hints.new() == 1, "renamed, and another branch shown"
     await server.services.chats.delete(server.user_id, chat.id)
-    assert await changed(), "removed"
-    assert {at for at, message in server.hub.told if message["type"] == "chats:changed"} == {room}
+    assert await hints.new() == 1, "removed"
+    told_at = {at for at, message in server.hub.told if message["type"] == "chats:changed"}
+    assert told_at == {user_room(server.user_id)}
+
+
+@rule("V4", "R9")
+@pytest.mark.parametrize("how", ["waits", "is offered", "has text", "was interrupted", "is one of two"])
+async def test_the_users_sockets_learn_once_that_a_chat_is_deleted_in_which_a_run(
+    server: MemoryServer, desk: ScriptedExecutor, how: str
+) -> None:
+    if how == "waits":
+        await desk.disconnect()
+    chat = await server.chat()
+    for _ in range(2 if how == "is one of two" else 1):
+        await server.ask(chat.id, parent_id=None)
+    if how in ("has text", "was interrupted"):
+        offer = await desk.offer()
+        await desk.claim(offer)
+        await desk.send(offer, 0, text_line("a"))
+    if how == "was interrupted":
+        await desk.disconnect()
+        await server.clock.advance(Limits().resume_grace + 1)
+    hints = Hints(server)
+    assert await hints.new() > 0
+    await server.services.chats.delete(server.user_id, chat.id)
+    assert await hints.new() == 1
+
+
+@rule("V4")
+async def test_a_patch_that_changes_nothing_is_no_news(server: MemoryServer) -> None:
+    chat = await server.chat("title")
+    hints = Hints(server)
+    assert await hints.new() == 1, "the chat"
+    assert await server.services.chats.change(server.user_id, chat.id, ChatPatch()) == chat
+    assert await hints.new() == 0
 
 
 @rule("V4")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import socketio
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Scope
 
 from keyside import __version__
 from keyside.adapters.clock import RandomIds, SystemClock
@@ -13,6 +14,7 @@ from keyside.adapters.memory.store import MemoryStore
 from keyside.adapters.socketio.calls import SocketCalls, StockCalls
 from keyside.adapters.socketio.hub import SocketHub, StockHub
 from keyside.adapters.socketio.server import Endpoint, make_server
+from keyside.adapters.socketio.unconnected import ConnectLimits
 from keyside.adapters.sql.store import SqlStore
 from keyside.core.limits import Limits
 from keyside.services.accounts import Accounts
@@ -43,6 +45,7 @@ from keyside.services.trail import Trail
 from keyside.services.viewers import Viewers
 from keyside.settings import Settings
 from keyside.web.auth import Authenticator
+from keyside.web.bodies import Bodies, BodyLimits
 from keyside.web.http.account import account_router
 from keyside.web.http.docs import serve_docs
 from keyside.web.http.errors import handle_errors
@@ -51,7 +54,7 @@ from keyside.web.http.native import native_router
 from keyside.web.http.openai import openai_router
 from keyside.web.pages import Pages
 from keyside.web.security_headers import SecurityHeaders
-from keyside.web.sockets import Sockets
+from keyside.web.sockets import SocketLimits, Sockets
 
 STATIC = Path(__file__).parent / "static"
 
@@ -158,11 +161,31 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
+def body_limits_of(settings: Settings) -> BodyLimits:
+    """The settings' limits for the bodies of requests."""
+    return BodyLimits(
+        stranger=settings.stranger_body,
+        together=settings.max_bodies,
+        silence=settings.arrival_timeout,
+        rate=settings.min_rate,
+    )
+
+
+def connect_limits_of(settings: Settings) -> ConnectLimits:
+    """The settings' limits for sockets that have not signed in."""
+    return ConnectLimits(
+        seconds=settings.arrival_timeout,
+        bytes=settings.stranger_socket,
+        per_address=settings.strangers_per_address,
+        in_all=settings.strangers,
+    )
+
+
 def create_app(
     settings: Settings, *, store: Store | None = None, clock: Clock | None = None, static: Path = STATIC
 ) -> Application:
     """A server with these settings. Without a `store` it opens, and locks, the data directory's database."""
-    sio = make_server(settings.transport, cors_allowed_origins="*")
+    sio = make_server(settings.transport, "*", connect_limits_of(settings))
     stock = settings.transport == "stock"
     services = Services(
         store or SqlStore(settings.make_data_dir(), sync=settings.sync),
@@ -181,10 +204,20 @@ def create_app(
         services.frames,
         services.viewers,
         services.hub,
+        services.clock,
+        SocketLimits(settings.user_sockets, settings.socket_events),
     )
     lifecycle = lifecycle_of(services, settings.api_retention, sockets.hear)
-    api = _api(services, authenticator, Pages(static, settings.origins))
-    asgi = SecurityHeaders(Endpoint(sio, api), settings.origins)
+    endpoint = Endpoint(sio, _api(services, authenticator, Pages(static, settings.origins)))
+
+    async def most_bytes(scope: Scope) -> int:
+        """The most that a request may have, by who sends it."""
+        if endpoint.takes(scope):
+            return endpoint.most_bytes(scope)
+        await authenticator.identify(Headers(scope=scope), method=scope["method"])
+        return settings.max_body
+
+    asgi = SecurityHeaders(Bodies(endpoint, most_bytes, body_limits_of(settings)), settings.origins)
     return Application(asgi, services, lifecycle, sio)
 
 

@@ -26,6 +26,8 @@ OPTIONS = (
 """The settings that are also options of `keyside serve`."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(ge=1024, le=1024**3)]
+Number = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class BadSettings(Exception):
@@ -105,6 +107,41 @@ class Settings(BaseSettings):
         default=86400, description="How long a run waits for an executor that has its model."
     )
     run_timeout: Seconds = Field(default=3600, description="How long an answer may take in all.")
+    max_header: Bytes = Field(
+        default=32 * 1024, description="The most bytes that the first line and the headers of a request may have."
+    )
+    max_body: Bytes = Field(default=32 * 1024**2, description="The most bytes of a request whose sender is signed in.")
+    max_bodies: Bytes = Field(
+        default=64 * 1024**2, description="The most bytes of all requests that are read or handled at the same time."
+    )
+    stranger_body: Bytes = Field(
+        default=8 * 1024, description="The most bytes of a request that are read before it is known who sends it."
+    )
+    stranger_socket: Bytes = Field(
+        default=16 * 1024, description="The most bytes that a socket may send before it has signed in."
+    )
+    arrival_timeout: Seconds = Field(
+        default=10,
+        description="How long the headers of a request may take, a socket's sign-in, and a pause within a body.",
+    )
+    min_rate: Bytes = Field(
+        default=8 * 1024, description="How many bytes of a body must arrive in a second, as a mean."
+    )
+    strangers_per_address: Number = Field(
+        default=200,
+        description="How many connections of one address may be open on which nobody has signed in. With one more, "
+        "the oldest of them is closed.",
+    )
+    strangers: Number = Field(default=1000, description="How many such connections may be open in all.")
+    user_sockets: Number = Field(default=500, description="How many sockets an account may have open.")
+    user_requests: Number = Field(
+        default=2000, description="How many requests of an account may be under way, streamed answers included."
+    )
+    socket_events: Number = Field(
+        default=100,
+        description="How many events a socket may send in a second, as a mean over ten seconds. Frames of running "
+        "answers do not count.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged, on standard error."
     )

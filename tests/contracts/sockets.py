@@ -2,13 +2,14 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal, Protocol
 
 import uvicorn
 from starlette.applications import Starlette
 
+from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.adapters.memory.calls import MemoryCalls
 from keyside.adapters.memory.hub import MemoryHub
 from keyside.adapters.socketio.calls import SocketCalls, StockCalls
@@ -83,6 +84,15 @@ class MemorySession:
         self._calls.gone(self.session_id)
 
 
+def made(message: dict[str, Any]) -> Callable[[], Awaitable[dict[str, Any]]]:
+    """What makes this message when there is room for it."""
+
+    async def make() -> dict[str, Any]:
+        return message
+
+    return make
+
+
 class SocketSession:
     """A client of the library."""
 
@@ -128,7 +138,7 @@ class SocketWorld:
         """Serves until the end of the block."""
         config = uvicorn.Config(
             Endpoint(self.sio, Starlette()),
-            ws=Connection if self._lean else "websockets-sansio",
+            ws=Connection if self._lean else GuardedWebSocket,
             ws_max_size=MAX_PACKET + 1024,
             ws_per_message_deflate=False,
             ws_ping_interval=None,

@@ -10,7 +10,7 @@ from keyside.adapters.memory.hub import MemoryHub
 from keyside.adapters.subscriptions import Subscriptions
 from keyside.core.changes import Entry, Removed
 from keyside.services.ports import Gone
-from tests.contracts.sockets import CALL, World, world
+from tests.contracts.sockets import CALL, World, made, world
 from tests.edge.live import SECONDS
 
 
@@ -87,40 +87,40 @@ async def test_a_call_returns_what_its_session_answers(here: World) -> None:
     session.answers(lambda data: {"n": data["n"] + 1})
     other.answers(lambda data: {"n": -data["n"]})
     async with asyncio.timeout(SECONDS):
-        assert await asyncio.gather(*(here.calls.call(session.session_id, request(n)) for n in range(20))) == [
+        assert await asyncio.gather(*(here.calls.call(session.session_id, made(request(n))) for n in range(20))) == [
             {"n": n + 1} for n in range(20)
         ]
-        assert await here.calls.call(other.session_id, request(5)) == {"n": -5}
+        assert await here.calls.call(other.session_id, made(request(5))) == {"n": -5}
     assert (await session.next(CALL))["data"] == {"n": 0}
 
 
 async def test_a_call_raises_as_soon_as_its_session_goes(here: World) -> None:
     session = await here.session()
-    waiting = [asyncio.ensure_future(here.calls.call(session.session_id, request(n))) for n in (1, 2)]
+    waiting = [asyncio.ensure_future(here.calls.call(session.session_id, made(request(n)))) for n in (1, 2)]
     assert [(await session.next(CALL))["data"]["n"] for _ in waiting] == [1, 2]
     await session.close()
     for one in waiting:
         with pytest.raises(Gone):
             await asyncio.wait_for(one, SECONDS)
     with pytest.raises(Gone):
-        await asyncio.wait_for(here.calls.call(session.session_id, request(3)), SECONDS)
+        await asyncio.wait_for(here.calls.call(session.session_id, made(request(3))), SECONDS)
 
 
 async def test_a_call_to_nobody_raises_at_once(here: World) -> None:
     with pytest.raises(Gone):
-        await asyncio.wait_for(here.calls.call("nobody", request(1)), SECONDS)
+        await asyncio.wait_for(here.calls.call("nobody", made(request(1))), SECONDS)
 
 
 async def test_a_call_that_is_given_up_leaves_the_others_alone(here: World) -> None:
     session = await here.session()
-    given_up = asyncio.ensure_future(here.calls.call(session.session_id, request(1)))
+    given_up = asyncio.ensure_future(here.calls.call(session.session_id, made(request(1))))
     await session.next(CALL)
     given_up.cancel()
     with pytest.raises(asyncio.CancelledError):
         await given_up
     session.answers(lambda data: data["n"])
     async with asyncio.timeout(SECONDS):
-        assert await here.calls.call(session.session_id, request(2)) == 2
+        assert await here.calls.call(session.session_id, made(request(2))) == 2
 
 
 async def test_what_is_told_arrives_in_order_and_may_be_told_to_nobody(here: World) -> None:

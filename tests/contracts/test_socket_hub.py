@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from keyside.adapters.socketio.backlog import DEAF_BACKLOG, MAX_BACKLOG
+from keyside.adapters.socketio.in_hand import MOST_EVENTS
 from keyside.core.changes import Entry, Removed
 from keyside.services.later import Later
 from keyside.services.ports import Gone, chat_room
-from tests.contracts.sockets import CALL, SocketWorld
+from tests.contracts.sockets import CALL, SocketWorld, made
 from tests.edge.live import SECONDS, RawSocket, raw_socket
 
 rule = pytest.mark.rule
@@ -57,7 +58,7 @@ async def test_sockets_get_the_events_of_the_chats_that_they_are_in(here: Socket
 async def test_a_call_that_is_given_up_is_forgotten_while_its_socket_lives() -> None:
     async with SocketWorld("lean").served() as here:
         session = await here.session()
-        calls = [asyncio.ensure_future(here.calls.call(session.session_id, {"n": n})) for n in range(3)]
+        calls = [asyncio.ensure_future(here.calls.call(session.session_id, made({"n": n}))) for n in range(3)]
         await handled()
         kept = here.sio.manager.callbacks
         assert len(kept[session.session_id]) == 3
@@ -78,12 +79,12 @@ async def test_a_session_that_is_gone_can_join_nothing(here: SocketWorld) -> Non
 @rule("C8")
 async def test_a_late_answer_after_a_reconnect_answers_no_other_call(here: SocketWorld) -> None:
     async with raw_socket(here.url) as (socket, session_id):
-        first = asyncio.ensure_future(here.calls.call(session_id, {"type": CALL, "data": {}}))
+        first = asyncio.ensure_future(here.calls.call(session_id, made({"type": CALL, "data": {}})))
         old, _ = await socket.call()
     with pytest.raises(Gone):
         await asyncio.wait_for(first, SECONDS)
     async with raw_socket(here.url) as (socket, session_id):
-        second = asyncio.ensure_future(here.calls.call(session_id, {"type": CALL, "data": {}}))
+        second = asyncio.ensure_future(here.calls.call(session_id, made({"type": CALL, "data": {}})))
         number, _ = await socket.call()
         await socket.send(f'43{old}["of the older call"]')
         await socket.send('431["of no call"]')
@@ -129,19 +130,21 @@ async def test_acknowledgements_leave_in_the_order_in_which_they_come_due(here: 
 
     def later(session_id: str) -> Later[int]:
         answers.append(Later())
-        if len(answers) == 20:
+        if len(answers) == MOST_EVENTS:
             for at, answer in reversed(list(enumerate(answers))):
                 answer.set(at)
         return answers[-1]
 
     here.sio.on("later", later)
     async with raw_socket(here.url) as (socket, _):
-        for number in range(100, 120):
-            await socket.send(f'42{number}["later"]')
-        got = [await socket.receive("43") for _ in range(20)]
-    last = "43119[19]"  # it was there before it was returned
+        for number in range(MOST_EVENTS):
+            await socket.send(f'421{number:02}["later"]')
+        got = [await socket.receive("43") for _ in range(MOST_EVENTS)]
+    last = f"431{MOST_EVENTS - 1:02}[{MOST_EVENTS - 1}]"  # it was there before it was returned
     assert last in got
-    assert [answer for answer in got if answer != last] == [f"43{100 + at}[{at}]" for at in range(18, -1, -1)]
+    assert [answer for answer in got if answer != last] == [
+        f"43{100 + at}[{at}]" for at in range(MOST_EVENTS - 2, -1, -1)
+    ]
 
 
 @rule("V5")

@@ -8,10 +8,13 @@ import pytest
 import socketio
 from engineio.async_drivers.asgi import WebSocket
 
+from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.adapters.socketio.calls import SocketCalls, StockCalls
 from keyside.adapters.socketio.connection import Connection
 from keyside.adapters.socketio.hub import SocketHub, StockHub
-from keyside.adapters.socketio.transport import DirectWebSocket, LeanServer, LeanTransport, StockServer
+from keyside.adapters.socketio.lean import LeanServer
+from keyside.adapters.socketio.stock import StockServer
+from keyside.adapters.socketio.transport import DirectWebSocket, LeanTransport
 from keyside.app import Application, MemoryStore, create_app
 from keyside.settings import load
 
@@ -33,7 +36,7 @@ def test_stock_runs_the_libraries_own_engine(tmp_path: Path, monkeypatch: pytest
     made = application("stock", tmp_path, monkeypatch)
     assert parts(made) == [StockServer, engineio.AsyncServer, WebSocket, StockHub, StockCalls]
     # What is done at each event is left to the library, too.
-    for name in ("_handle_eio_message", "_handle_event", "_trigger_event", "call", "emit"):
+    for name in ("_handle_event", "_trigger_event", "call", "emit"):
         assert getattr(StockServer, name) is getattr(socketio.AsyncServer, name), name
 
 
@@ -42,7 +45,7 @@ def test_lean_runs_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert parts(made) == [LeanServer, LeanTransport, DirectWebSocket, SocketHub, SocketCalls]
 
 
-@pytest.mark.parametrize(("transport", "protocol"), [("lean", Connection), ("stock", "websockets-sansio")])
+@pytest.mark.parametrize(("transport", "protocol"), [("lean", Connection), ("stock", GuardedWebSocket)])
 def test_only_lean_reads_frames_by_our_own_protocol(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transport: str, protocol: object
 ) -> None:

@@ -1,6 +1,7 @@
 """The trail of a run in the server's log: one line for each of its steps, and nothing of what was said."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -32,8 +33,8 @@ def slow(server: MemoryServer, seconds: float) -> Any:
     """The server's way to executors, on which each callback takes so long."""
     fast = server.calls.call
 
-    async def call(session_id: str, message: dict[str, Any]) -> Any:
-        answer = await fast(session_id, message)
+    async def call(session_id: str, make: Callable[[], Awaitable[dict[str, Any]]]) -> Any:
+        answer = await fast(session_id, make)
         await server.clock.sleep(seconds)
         return answer
 

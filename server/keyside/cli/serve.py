@@ -5,6 +5,7 @@ import errno
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -21,6 +22,10 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from keyside.adapters.listener.http import Guard, GuardedHttp
+from keyside.adapters.listener.server import GuardedServer
+from keyside.adapters.listener.strangers import Strangers
+from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.adapters.socketio.connection import Connection
 from keyside.cli.problems import Problem, foreseeable
 from keyside.protocol.wire import MAX_PACKET
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
 
 LEAVE_SECONDS = 3
 """How long open requests may still take when the server shuts down."""
+MOST_FILES = 65_536
+"""How many files and connections the process asks to be allowed to have open. Many systems allow 1,024 otherwise."""
 SWITCH_SECONDS = 0.0005
 """Seconds after which a busy event loop must release the interpreter to the thread that writes to the store."""
 
@@ -44,6 +51,7 @@ def run(settings: Settings) -> None:
         typer.echo(f"Warning: {settings.warning}", err=True)
     _check_certificate(settings)
     sys.setswitchinterval(SWITCH_SECONDS)
+    _allow_many_files()
     with _bound(settings.host, settings.port) as listener:
         known = settings.model_copy(update={"port": listener.getsockname()[1]})
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -59,7 +67,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     _settle_garbage()
     try:
         config = _config(settings, application.asgi)
-        server = _Server(config, lambda: _announce(settings, application), application.close_doors)
+        guard = _guard(settings)
+        server = _Server(config, guard, lambda: _announce(settings, application), application.close_doors)
         await server.serve(sockets=[listener])
     finally:
         await application.stop()
@@ -72,11 +81,15 @@ def _settle_garbage() -> None:
     gc.set_threshold(10_000, 10, 5)
 
 
-class _Server(uvicorn.Server):
+class _Server(GuardedServer):
     def __init__(
-        self, config: uvicorn.Config, when_ready: Callable[[], Awaitable[None]], when_told_to_end: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        guard: Guard,
+        when_ready: Callable[[], Awaitable[None]],
+        when_told_to_end: Callable[[], None],
     ) -> None:
-        super().__init__(config)
+        super().__init__(config, guard)
         self._when_ready = when_ready
         self._when_told_to_end = when_told_to_end
 
@@ -104,8 +117,8 @@ class _Server(uvicorn.Server):
 def _config(settings: Settings, asgi: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         asgi,
-        http="httptools",
-        ws=Connection if settings.transport == "lean" else "websockets-sansio",
+        http=GuardedHttp,
+        ws=Connection if settings.transport == "lean" else GuardedWebSocket,
         ws_max_size=MAX_PACKET + 1024,
         ws_per_message_deflate=False,
         ws_ping_interval=None,
@@ -117,6 +130,24 @@ def _config(settings: Settings, asgi: ASGIApp) -> uvicorn.Config:
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
+
+
+def _guard(settings: Settings) -> Guard:
+    return Guard(
+        Strangers(per_address=settings.strangers_per_address, in_all=settings.strangers),
+        header_bytes=settings.max_header,
+        header_seconds=settings.arrival_timeout,
+        connect_bytes=settings.stranger_socket,
+        is_proxy=lambda address: False,
+        address_of=lambda scope: scope["client"][0] if scope["client"] else "",
+    )
+
+
+def _allow_many_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _announce(settings: Settings, application: "Application") -> None:

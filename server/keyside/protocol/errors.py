@@ -42,6 +42,14 @@ ERRORS: dict[str, ErrorKind] = {
     "message_running": ErrorKind("This message is still being written. Stop it first.", False, 409),
     "too_large": ErrorKind("This is larger than the server takes.", False, 413),
     "too_many_attempts": ErrorKind("Too many attempts. Wait a minute and try again.", True, 429),
+    "too_slow": ErrorKind("The request arrived too slowly. Try again on a better connection.", True, 408),
+    "slow_down": ErrorKind("This is more at once than the server takes. Wait a second and try again.", True, 429),
+    "too_many_connections": ErrorKind(
+        "This account has as many connections or requests open as the server takes. Close some of them.", True, 429
+    ),
+    "server_busy": ErrorKind(
+        "The server has as many large requests in hand as it takes. Try again in a few seconds.", True, 503
+    ),
     "internal": ErrorKind("Something went wrong in the server. Its log says more.", True, 500),
     # the socket
     "protocol_unsupported": ErrorKind("This server speaks protocol version 1.", False, 400),

@@ -36,6 +36,15 @@ class Frames:
         self._clock = clock
         self._limits = limits
 
+    def is_from_its_executor(self, socket: Socket, channel: str) -> bool:
+        """Whether a run is at home here that travels on the channel, and the socket is its executor's."""
+        residency = self._runs.on_channel(channel)
+        if residency is None or residency.run.assignment is None:
+            return False
+        assignment = residency.run.assignment
+        present = self._presence.executor_of(socket.session_id)
+        return assignment.session_id == socket.session_id or (present is not None and present.key == assignment.key)
+
     def receive_now(self, socket: Socket, channel: str, payload: object, done: Done) -> bool:
         """Takes a frame at once, without a task, if its run is at home here and its executor is framed.
 

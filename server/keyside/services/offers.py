@@ -1,6 +1,8 @@
 """Hands a run to an executor, and takes what the executor calls back."""
 
 import logging
+from functools import partial
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -79,10 +81,7 @@ class Offers:
     async def _offer(self, run: Run, assignment: Assignment) -> None:
         began = self._clock.now()
         try:
-            request = await self._body.build(run)
-            if not self._is_current(run):
-                return  # it was stopped while the request was made: the executor never hears of it
-            answer = await self._calls.call(assignment.session_id, request)
+            answer = await self._calls.call(assignment.session_id, partial(self._request, run))
         except Gone:  # a plain executor was bound by the offer, and can never come back to it
             lost = failure("executor_lost")
             said: Input | None = Decline(run.attempt, lost) if assignment.framed else Abandon(run.attempt)
@@ -99,9 +98,13 @@ class Offers:
             self._notices.put(OfferAnswered(run, refused, self._clock.now() - began))
             await self._runs.apply(run.key, said)
 
-    def _is_current(self, run: Run) -> bool:
+    async def _request(self, run: Run) -> dict[str, Any]:
+        """The request, unless the run was stopped while it was made: then the executor never hears of it."""
+        request = await self._body.build(run)
         residency = self._runs.at_home(run.key)
-        return residency is not None and residency.run.attempt == run.attempt
+        if residency is None or residency.run.attempt != run.attempt:
+            raise Refused("run_ended")
+        return request
 
 
 def _said(run: Run, answer: object) -> Input | None:

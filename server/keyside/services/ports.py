@@ -1,6 +1,6 @@
 """What the services need of the outside world. Each port has its implementations in `adapters`."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -230,6 +230,9 @@ class Hub(Protocol):
     async def leave(self, session_id: str, room: str) -> None: ...
 
 
+SIGNED_IN = "keyside.signed_in"
+"""The ASGI extension of a connection that counts as a stranger's: its value is called when somebody has signed in."""
+
 EVERYONE = "everyone"
 """The room of all sockets."""
 
@@ -251,9 +254,11 @@ class Gone(Exception):
 class Calls(Protocol):
     """Reaches the socket of an executor."""
 
-    async def call(self, session_id: str, message: dict[str, Any]) -> Any:
-        """Sends `{type, data}` and returns the callback's first argument.
+    async def call(self, session_id: str, make: Callable[[], Awaitable[dict[str, Any]]]) -> Any:
+        """Sends what `make` returns, `{type, data}`, and returns the callback's first argument.
 
+        `make` is called when little else waits for the socket, for one call at a time: so a client that is slow to
+        read does not fill the memory. What it raises is raised here.
         Raises `Gone` as soon as the socket goes. It has no time limit of its own: cancel it.
         """
         ...

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import socketio
 from pydantic import ValidationError
 from socketio.exceptions import ConnectionRefusedError as Refuse
 
+from keyside.core.allowance import Allowance
 from keyside.core.run import Run
 from keyside.core.step import Refused
 from keyside.protocol import wire
@@ -21,7 +23,7 @@ from keyside.services.executors import Executors
 from keyside.services.frames import Frames
 from keyside.services.later import Later
 from keyside.services.notices import CredentialRevoked, Notice
-from keyside.services.ports import EVERYONE, Gone, Hub, Unavailable, user_room
+from keyside.services.ports import EVERYONE, SIGNED_IN, Clock, Gone, Hub, Unavailable, user_room
 from keyside.services.viewers import Viewers
 from keyside.web.auth import Authenticator
 from keyside.web.http.errors import sentence
@@ -29,6 +31,19 @@ from keyside.web.http.errors import sentence
 log = logging.getLogger(__name__)
 
 Answer = dict[str, Any]
+
+_BURST_SECONDS = 10
+"""For how many seconds a socket can save up the events that it may send."""
+_COSTS = {"executor:ready": 10, "chat:open": 10}
+"""What an event counts that takes more work than others."""
+
+
+@dataclass(frozen=True)
+class SocketLimits:
+    """How many sockets a user may have, and how many events a socket may send in a second, as a mean."""
+
+    sockets: int = 500
+    events: int = 100
 
 
 class Sockets:
@@ -43,6 +58,8 @@ class Sockets:
         frames: Frames,
         viewers: Viewers,
         hub: Hub,
+        clock: Clock,
+        limits: SocketLimits,
     ) -> None:
         self._sio = sio
         self._authenticator = authenticator
@@ -51,6 +68,9 @@ class Sockets:
         self._frames = frames
         self._viewers = viewers
         self._hub = hub
+        self._clock = clock
+        self._limits = limits
+        self._allowances: dict[str, Allowance] = {}
         self._dropping: set[asyncio.Task[None]] = set()
         sio.on("connect", self._connect)
         sio.on("disconnect", self._disconnect)
@@ -80,16 +100,22 @@ class Sockets:
         except Exception as error:
             log.exception("a socket could not be let in")
             raise Refuse("internal") from error
+        if len(self._connections.of(identity.user_id)) >= self._limits.sockets:
+            raise Refuse("too_many_connections")
         kind = _kind(identity, headers)
         try:
             await self._hub.join(session_id, user_room(identity.user_id))
             await self._hub.join(session_id, EVERYONE)
         except Gone as error:  # while it was identified: no disconnect will be told
             raise Refuse("bad_request") from error
+        _tell_listener(environ)
+        events = self._limits.events
+        self._allowances[session_id] = Allowance(events, events * _BURST_SECONDS, self._clock.now())
         self._viewers.connect(session_id)
         self._executors.connect(Socket(session_id, identity.user_id, kind, identity.scopes, identity.credential_id))
 
     async def _disconnect(self, session_id: str, reason: str = "") -> None:
+        self._allowances.pop(session_id, None)
         self._viewers.gone(session_id)
         await self._executors.gone(session_id)
 
@@ -98,9 +124,12 @@ class Sockets:
         if not isinstance(notice, CredentialRevoked):
             return
         for session_id in self._connections.signed_in_by(notice.credential_id):
-            task = asyncio.ensure_future(self._sio.disconnect(session_id))
-            self._dropping.add(task)
-            task.add_done_callback(self._dropping.discard)
+            self._drop(session_id)
+
+    def _drop(self, session_id: str) -> None:
+        task = asyncio.ensure_future(self._sio.disconnect(session_id))
+        self._dropping.add(task)
+        task.add_done_callback(self._dropping.discard)
 
     # --- events ----------------------------------------------------------------------------------
 
@@ -152,10 +181,21 @@ class Sockets:
 
     async def _slow_channel(self, event: str, session_id: str, payload: object) -> Answer:
         async def frame(socket: Socket, payload: object) -> Answer:
+            if not self._frames.is_from_its_executor(socket, event):
+                self._check_pace(socket, event)
             self._require_websocket(socket)
             return (await self._frames.receive(socket, event, payload)).model_dump()
 
         return await self._answering(CHANNEL, frame)(session_id, payload)
+
+    def _check_pace(self, socket: Socket, event: str) -> None:
+        """Raises `slow_down` where a socket sends too many events. One that goes on nevertheless is closed."""
+        allowance = self._allowances.get(socket.session_id)
+        if allowance is None or allowance.take(_COSTS.get(event, 1), self._clock.now()):
+            return
+        if allowance.overdrawn:
+            self._drop(socket.session_id)
+        raise KeysideError("slow_down")
 
     def _answering(
         self, event: str, handler: Callable[[Socket, object], Awaitable[Answer]]
@@ -167,6 +207,8 @@ class Sockets:
                 socket = self._connections.get(session_id)
                 if socket is None:
                     raise KeysideError("unauthorized")
+                if event != CHANNEL:
+                    self._check_pace(socket, event)
                 _require(socket, EVENTS[event].scope)
                 return await handler(socket, args[0] if args else None)
             except Refused as refused:
@@ -220,6 +262,13 @@ def _kind(identity: Identity, headers: dict[str, str]) -> ExecutorKind:
     if identity.kind == "off":
         return "browser" if "origin" in headers else "companion"
     return "shared" if "executor:shared" in identity.scopes else "companion"
+
+
+def _tell_listener(environ: dict[str, Any]) -> None:
+    """The connection counts as a stranger's no more."""
+    signed_in = environ.get("asgi.scope", {}).get("extensions", {}).get(SIGNED_IN)
+    if signed_in is not None:
+        signed_in()
 
 
 def _headers(environ: dict[str, Any]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Calls in memory: they reach scripted executors."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from keyside.services.ports import Gone
@@ -15,9 +16,10 @@ class MemoryCalls:
         self.answers: dict[str, Any] = {}
         """What a session says to a call; without an entry the call stays unanswered."""
 
-    async def call(self, session_id: str, message: dict[str, Any]) -> Any:
+    async def call(self, session_id: str, make: Callable[[], Awaitable[dict[str, Any]]]) -> Any:
         """See `Calls`."""
-        if session_id not in self.sessions:
+        message = await make() if session_id in self.sessions else None
+        if message is None or session_id not in self.sessions:
             raise Gone(session_id)
         self.sessions[session_id].put_nowait(message)
         say = self.answers.get(session_id)

@@ -3,19 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-
+from keyside.adapters.listener.websocket import MOST_WAITING, GuardedWebSocket
 from keyside.adapters.socketio.frames import frame_size, may_become_text, read_text, stays_open
 
 DIRECT = "keyside.direct"
 """The name of the ASGI extension: the value is the `Connection` itself."""
 
 
-class Connection(WebSocketsSansIOProtocol):
+class Connection(GuardedWebSocket):
     """uvicorn's protocol, until `read_with` is called; from then on text messages go there."""
-
-    scope: Any
-    frames: list[bytes]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -35,18 +31,18 @@ class Connection(WebSocketsSansIOProtocol):
         """Calls `take` with each text message from now on."""
         self._take = take
 
-    def data_received(self, data: bytes) -> None:
+    def read(self, data: bytes) -> None:
         """Reads text messages in one frame, as nearly all are; every other frame is handed to the library."""
         if self._take is None or self._all_to_library:
             self._all_to_library |= self.handshake_initiated
-            super().data_received(data)
+            super().read(data)
             return
         data, self._beginning = self._beginning + data, b""
         at = 0
         while at < len(data):
             if self.close_sent or self.transport.is_closing():  # only the client's close frame counts now
                 self._all_to_library = True
-                super().data_received(data[at:])
+                super().read(data[at:])
                 return
             text = None if self._left_to_library or self._in_message else read_text(data, at)
             if text is not None:
@@ -71,7 +67,7 @@ class Connection(WebSocketsSansIOProtocol):
             self._in_message = stays_open(data[at], self._in_message)
         part = data[at : at + self._left_to_library]
         self._left_to_library -= len(part)
-        super().data_received(part)
+        super().read(part)
         return at + len(part)
 
     def handle_connect(self, event: Any) -> None:
@@ -93,6 +89,9 @@ class Connection(WebSocketsSansIOProtocol):
         """Sends a frame, together with all others of this turn of the event loop, in one system call."""
         if not self._unsent:
             self.loop.call_soon(self.flush)
+        elif self.waiting > MOST_WAITING:
+            self.transport.abort()
+            return
         self._unsent.append(frame)
         self._unsent_bytes += len(frame)
 

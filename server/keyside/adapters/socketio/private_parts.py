@@ -14,6 +14,7 @@ class Part(NamedTuple):
     """What it is to the transport."""
 
 
+_HTTP = "uvicorn.protocols.http.httptools_impl"
 _UVICORN = "uvicorn.protocols.websockets.websockets_sansio_impl"
 PRIVATE_PARTS = (
     Part(
@@ -73,13 +74,13 @@ PRIVATE_PARTS = (
         "handlers are registered by it",
     ),
     Part("socketio.async_server", "AsyncServer._engineio_server_class", "199c42bf1492", "`LeanServer` overrides it"),
-    Part("socketio.async_server", "AsyncServer._handle_eio_message", "bef50fc0e163", "`LeanServer` overrides it"),
+    Part("socketio.async_server", "AsyncServer._handle_eio_message", "bef50fc0e163", "both servers override it"),
     Part("socketio.async_server", "AsyncServer._handle_event", "65178105ef8b", "`take_event` does this work instead"),
     Part(
         "socketio.async_server",
         "AsyncServer._handle_event_internal",
         "472e8b723a12",
-        "`take_event` does this work instead",
+        "`StockServer` counts its calls",
     ),
     Part("socketio.async_server", "AsyncServer._trigger_event", "01ba90cfa09b", "`take_event` does this work instead"),
     Part("socketio.async_server", "AsyncServer.call", "4b7ae754cf3d", "`StockCalls` cancels it"),
@@ -129,7 +130,9 @@ PRIVATE_PARTS = (
         "it makes `scope`, which `Connection` adds to",
     ),
     Part(_UVICORN, "WebSocketsSansIOProtocol.handle_text", "6ae523180cf0", "it fills `frames`"),
-    Part(_UVICORN, "WebSocketsSansIOProtocol.handle_cont", "d96fe1479da6", "it fills `frames`"),
+    Part(
+        _UVICORN, "WebSocketsSansIOProtocol.handle_cont", "d96fe1479da6", "it fills `frames`, whose number is bounded"
+    ),
     Part(_UVICORN, "WebSocketsSansIOProtocol.handle_bytes", "2b22b21bf8fe", "it fills `frames`"),
     Part(_UVICORN, "WebSocketsSansIOProtocol.handle_close", "62fd412b1f5b", "it closes the transport"),
     Part(_UVICORN, "WebSocketsSansIOProtocol.handle_parser_exception", "ff5cf13c764f", "it sets `close_sent`"),
@@ -145,9 +148,27 @@ PRIVATE_PARTS = (
         "2964f6b18f3a",
         "`frames.py` reads text in its place, by the same `apply_mask`",
     ),
+    Part(_HTTP, "HttpToolsProtocol.__init__", "4f0899941034", "`GuardedHttp` extends it"),
+    Part(_HTTP, "HttpToolsProtocol.data_received", "010a7ae59a5d", "`GuardedHttp` hands it what may be read"),
+    Part(_HTTP, "HttpToolsProtocol.connection_made", "6efb565ff3d3", "it sets `transport` and `client`"),
+    Part(_HTTP, "HttpToolsProtocol.connection_lost", "c91a4c9bf2e2", "`GuardedHttp` extends it"),
+    Part(_HTTP, "HttpToolsProtocol.on_message_begin", "96d377fdc7c2", "it makes `scope`, which `GuardedHttp` adds to"),
+    Part(_HTTP, "HttpToolsProtocol.on_headers_complete", "1ea8589acfad", "it sets `cycle`, and fills `pipeline`"),
+    Part(_HTTP, "HttpToolsProtocol.on_message_complete", "1fbad42dc31f", "`GuardedHttp` extends it"),
+    Part(
+        _HTTP,
+        "HttpToolsProtocol.handle_websocket_upgrade",
+        "179c4f769386",
+        "it makes the WebSocket, and hands it the request",
+    ),
+    Part("uvicorn.server", "Server.startup", "2aa1d70a244b", "`GuardedServer` does this work instead"),
+    Part("socketio.async_server", "AsyncServer._handle_eio_connect", "76704886d944", "`StockServer` extends it"),
+    Part("socketio.async_server", "AsyncServer._handle_connect", "c97c480cf777", "`StockServer` extends it"),
+    Part("socketio.async_server", "AsyncServer._handle_disconnect", "c0b32ada5b37", "`StockServer` extends it"),
+    Part("socketio.async_server", "AsyncServer._handle_eio_disconnect", "9344593148b6", "`StockServer` extends it"),
     Part("websockets.utils", "apply_mask", "552db1b0bdf7", "that of `websockets.frames` is the same in C"),
 )
-"""All that is overridden, called or read in this folder.
+"""All that is overridden, called or read in this folder and in `adapters/listener`.
 
 A test compares it with the installed versions (`tests/contracts/test_private_parts.py`).
 """

@@ -2,14 +2,16 @@
 
 import logging
 from typing import Any, Literal
+from urllib.parse import parse_qs
 
-import socketio
 from engineio.payload import Payload
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from keyside.adapters.socketio.codec import Json
+from keyside.adapters.socketio.lean import LeanServer
 from keyside.adapters.socketio.packets import ServerPacket
-from keyside.adapters.socketio.transport import LeanServer, Manager, StockServer
+from keyside.adapters.socketio.stock import Manager, StockServer
+from keyside.adapters.socketio.unconnected import ConnectLimits
 from keyside.protocol.wire import MAX_PACKET
 
 PATHS = frozenset({"/ws", "/ws/socket.io"})
@@ -19,11 +21,14 @@ TransportName = Literal["lean", "stock"]
 """`lean` overrides private parts of the libraries for speed (`transport.py`); `stock` runs their own classes."""
 
 
-def make_server(transport: TransportName, cors_allowed_origins: Any) -> socketio.AsyncServer:
+def make_server(
+    transport: TransportName, cors_allowed_origins: Any, connect_limits: ConnectLimits | None = None
+) -> StockServer:
     """A Socket.IO server with the project's limits and timings."""
     Payload.max_decode_packets = 1000  # what a polling client sends beyond it would be lost without a word
     kind = LeanServer if transport == "lean" else StockServer
     server = kind(
+        connect_limits or ConnectLimits(),
         async_mode="asgi",
         client_manager=Manager(),
         json=Json,
@@ -46,13 +51,23 @@ class Endpoint:
     server, which logs a traceback of it.
     """
 
-    def __init__(self, sio: socketio.AsyncServer, other: ASGIApp) -> None:
+    def __init__(self, sio: StockServer, other: ASGIApp) -> None:
         self._sio = sio
         self._other = other
 
+    def takes(self, scope: Scope) -> bool:
+        """Whether a request goes to Socket.IO."""
+        return scope["type"] != "lifespan" and scope["path"].removesuffix("/") in PATHS
+
+    def most_bytes(self, scope: Scope) -> int:
+        """The most bytes that a request of a polling client may have."""
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        transport_id = query.get("sid", [""])[0]
+        return MAX_PACKET if self._sio.is_signed_in(transport_id) else self._sio.connect_limits.bytes
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, one socket, or the server's start and end."""
-        if scope["type"] == "lifespan" or scope["path"].removesuffix("/") not in PATHS:
+        if not self.takes(scope):
             await self._other(scope, receive, send)
             return
         try:

@@ -1,147 +1,30 @@
-"""The servers of Engine.IO and Socket.IO, and what they do otherwise than the libraries; see `private_parts.py`."""
+"""Engine.IO over WebSockets with little work for each message; see `private_parts.py`."""
 
 import asyncio
-import inspect
-import itertools
-import secrets
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial, wraps
+from collections.abc import Awaitable, Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import engineio
-import socketio
 from engineio.async_drivers.asgi import WebSocket
 from engineio.exceptions import UnknownPacketError
 from engineio.packet import CLOSE, Packet
 
-from keyside.adapters.socketio.backlog import DEAF_BACKLOG, Backlog
+from keyside.adapters.socketio.backlog import DEAF_BACKLOG
 from keyside.adapters.socketio.connection import DIRECT, Connection
 from keyside.adapters.socketio.frames import text_frame
-from keyside.adapters.socketio.packets import Said, answer, plain_event
-from keyside.services.later import Later
+from keyside.adapters.socketio.in_hand import in_hand_of
+from keyside.adapters.socketio.packets import Said
 
 _CLOSE_SECONDS = 2
 """How long a client that does not read may delay the end of its connection."""
 
 
-class Manager(socketio.AsyncManager):  # type: ignore[misc]
-    """Numbers callbacks over the whole process, so that a late one can never answer another call (C8)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._numbers = itertools.count(secrets.randbits(48))
-        self._number_of: WeakKeyDictionary[Callable[..., Any], int] = WeakKeyDictionary()
-
-    def _generate_ack_id(self, sid: str, callback: Callable[..., Any]) -> int:
-        id = self._number_of[callback] = next(self._numbers)
-        self.callbacks.setdefault(sid, {})[id] = callback
-        return id
-
-    def forget_callback(self, sid: str, callback: Callable[..., Any]) -> None:
-        """Frees a callback whose answer nobody waits for any more. The library keeps it as long as the socket."""
-        self.callbacks.get(sid, {}).pop(self._number_of.pop(callback, None), None)
-
-
-class StockServer(socketio.AsyncServer):  # type: ignore[misc]
-    """The library's server. Handlers may return what can be awaited, as they may in `LeanServer`."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.eio.create_queue = Backlog
-
-    def on(self, event: str, handler: Callable[..., Any] | None = None, namespace: str | None = None) -> Any:
-        """See `AsyncServer`."""
-        if handler is None:
-            return partial(self.on, event, namespace=namespace)
-        super().on(event, _awaiting(handler), namespace)
-        return handler
-
-
-class LeanServer(StockServer):
-    """Socket.IO that hands an event straight to its handler and writes the acknowledgement straight to the socket.
-
-    A handler may be a coroutine function: then a task runs it. It may also be a plain function that returns the answer,
-    or it as `Later`: then there is no task, and the acknowledgement is written when the answer is there. That holds for
-    `sio.on("*", handler)`, too, which takes all other events and is called with the event's name first.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        self._direct: dict[str, Callable[..., Any]] = {}
-        self._answering: set[asyncio.Task[Any]] = set()
-        super().__init__(take_event=self.take_event, **options)
-
-    def _engineio_server_class(self) -> type["LeanTransport"]:
-        return LeanTransport
-
-    def on(self, event: str, handler: Callable[..., Any] | None = None, namespace: str | None = None) -> Any:
-        """See `AsyncServer`."""
-        if handler is not None and namespace in (None, "/"):
-            self._direct[event] = handler
-        return super().on(event, handler, namespace)
-
-    def take_event(self, transport_id: str, packet: bytes) -> bool:
-        """Hands an ordinary event to its handler. Returns `False` for every other packet, and does nothing then."""
-        event = plain_event(packet)
-        if event is None:
-            return False
-        session_id = self.manager.sid_from_eio_sid(transport_id, "/")
-        if not self.manager.is_connected(session_id, "/"):
-            return False
-        number, (name, *arguments) = event
-        try:
-            said = self._handle(name, session_id, arguments)
-            if type(said) is Later:
-                if number is not None:
-                    said.tell(partial(self._answer, transport_id, number))
-            elif inspect.iscoroutine(said):
-                self._answer_when_done(transport_id, number, said)
-            elif number is not None:
-                self._answer(transport_id, number, said)
-        except Exception:
-            self.logger.exception("an event could not be handled")
-        return True
-
-    def _handle(self, name: str, session_id: str, arguments: list[Any]) -> Any:
-        handler = self._direct.get(name)
-        if handler is not None:
-            return handler(session_id, *arguments)
-        return self._direct["*"](name, session_id, *arguments)
-
-    def _answer_when_done(self, transport_id: str, number: int | None, work: Coroutine[Any, Any, Any]) -> None:
-        task = asyncio.ensure_future(work)
-        self._answering.add(task)
-
-        def done(task: asyncio.Task[Any]) -> None:
-            self._answering.discard(task)
-            if task.cancelled():
-                return
-            try:
-                value = task.result()
-                if number is not None:
-                    self._answer(transport_id, number, value)
-            except Exception:
-                self.logger.exception("an event could not be handled")
-
-        task.add_done_callback(done)
-
-    def _answer(self, transport_id: str, number: int, value: Any) -> None:
-        """Acknowledges an event, if the socket that sent it is still there."""
-        socket = self.eio.sockets.get(transport_id)
-        if socket is not None and not socket.closed:
-            socket.queue.put_nowait(answer(number, value))
-
-    async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
-        """What came by polling, and what is no ordinary event."""
-        if not isinstance(data, str) or not self.take_event(eio_sid, data.encode(errors="replace")):
-            await super()._handle_eio_message(eio_sid, data)
-
-
 class LeanTransport(engineio.AsyncServer):  # type: ignore[misc]
     """Engine.IO over WebSockets with as little work for each message as can be: no task, no timer of its own."""
 
-    def __init__(self, *, take_event: Callable[[str, bytes], bool], **options: Any) -> None:
+    def __init__(self, *, take_event: Callable[[Any, bytes], bool], **options: Any) -> None:
         super().__init__(**options)
         self.take_event = take_event
         self._async: dict[str, Any] = {**vars(self)["_async"], "websocket": DirectWebSocket}
@@ -200,6 +83,7 @@ class DirectQueue:
         self._early: deque[bytes] | None = None
         """What came while a packet was under way that takes its time, and that packet; `None` where there is none."""
         self._working: asyncio.Task[None] | None = None
+        self._hand = in_hand_of(socket)
         early, socket.queue = socket.queue, self
         while not early.empty():
             self.put_nowait(early.get_nowait())
@@ -263,20 +147,23 @@ class DirectQueue:
             self._early.append(message)
         elif message == b"3":
             self._socket.schedule_ping()
-        elif self._connection.waiting > DEAF_BACKLOG or not self._take_event(message):
+        elif self._is_full or not self._take_event(message):
             self._early = deque((message,))
             self._connection.read_on(False)
             self._working = asyncio.ensure_future(self._take_in_turn(self._early))
 
+    @property
+    def _is_full(self) -> bool:
+        return self._hand.full or self._connection.waiting > DEAF_BACKLOG
+
     def _take_event(self, message: bytes) -> bool:
-        return message[:1] == b"4" and self._server.take_event(self._socket.sid, message[1:])
+        return message[:1] == b"4" and self._server.take_event(self._socket, message[1:])
 
     async def _take_in_turn(self, early: deque[bytes]) -> None:
         while early and not self._socket.closed:
             message = early.popleft()
-            if self._connection.waiting > DEAF_BACKLOG:
-                self._connection.flush()
-                await self._connection.writable.wait()
+            while self._is_full and not self._socket.closed:
+                await self._room()
             if not self._take_event(message):
                 await _begun()
                 await self._take_other(message.decode(errors="replace"))
@@ -284,6 +171,27 @@ class DirectQueue:
         self._connection.read_on(True)  # also where it is closed: the client's close frame may be still to come
         if self._socket.closed:
             self._connection.end()
+
+    async def _room(self) -> None:
+        """Waits until there may be room, but not longer than half of what a ping may take.
+
+        The pongs of a socket that is not read do not arrive, so its ping limit stands still. That of a client which
+        does not read what it asked for goes on.
+        """
+        await _begun()
+        self._connection.flush()
+        half = self._server.ping_timeout / 2
+        waiting = self._hand.room() if self._hand.full else self._connection.writable.wait()
+        stands_still = self._hand.full
+        try:
+            async with asyncio.timeout(half):
+                await waiting
+        except TimeoutError:
+            pass
+        if stands_still:
+            self._heard = self._loop.time()
+            if self._socket.last_ping:
+                self._socket.last_ping = time.time()
 
     async def _take_other(self, message: str) -> None:
         try:
@@ -306,16 +214,3 @@ class DirectQueue:
 async def _begun() -> None:
     """Returns when the tasks of all events that came before have taken their first step: so nothing overtakes them."""
     await asyncio.sleep(0)
-
-
-def _awaiting(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """The handler as a coroutine function, whatever it returns."""
-    if inspect.iscoroutinefunction(handler):
-        return handler
-
-    @wraps(handler)
-    async def awaited(*arguments: Any) -> Any:
-        said = handler(*arguments)
-        return await said if inspect.isawaitable(said) else said
-
-    return awaited

@@ -14,6 +14,15 @@ from keyside.protocol.commands import ErrorBody, ErrorDetail
 from keyside.protocol.errors import ERRORS, KeysideError
 from keyside.services.ports import Unavailable
 
+
+class BodyRefused(HTTPException):
+    """Raised to whoever reads the body of a request, where no more of it is taken. `error` says why."""
+
+    def __init__(self, error: KeysideError) -> None:
+        super().__init__(error.kind.status, str(error))
+        self.error = error
+
+
 RETRY_SECONDS = 5
 """The value of `Retry-After` in every answer with status 503."""
 
@@ -41,6 +50,7 @@ def handle_errors(app: FastAPI) -> None:
     """Makes the application answer every error in this shape. Tracebacks are written to the log only."""
     app.add_exception_handler(KeysideError, _keyside)
     app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(BodyRefused, _body_refused)
     app.add_exception_handler(Unavailable, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -55,6 +65,11 @@ async def _keyside(_request: Request, error: Exception) -> JSONResponse:
 async def _refused(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)
     return answer(KeysideError(error.code))
+
+
+async def _body_refused(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, BodyRefused)
+    return answer(error.error)
 
 
 async def _unavailable(_request: Request, _error: Exception) -> JSONResponse:

@@ -1,0 +1,1 @@
+"""The server's side of TCP connections: what uvicorn reads of them, within limits."""

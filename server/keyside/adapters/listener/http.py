@@ -1,0 +1,177 @@
+"""An HTTP connection of uvicorn that bounds what a client may send, and how long it may take for it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httptools
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from keyside.adapters.listener.strangers import Stranger, Strangers
+from keyside.adapters.listener.websocket import STALLED_SECONDS, GuardedWebSocket
+from keyside.protocol.errors import failure
+from keyside.services.ports import SIGNED_IN
+
+_MOST_PIPELINED = 16
+"""Requests that may wait on one connection for the answer to an earlier one."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What holds for all connections of a server. Sizes are in bytes, times in seconds."""
+
+    strangers: Strangers
+    header_bytes: int
+    """The most that the head of a request may have: its first line and its headers."""
+    header_seconds: float
+    """How long the head of a request may take."""
+    connect_bytes: int
+    """The most that a client may send on a WebSocket before it has signed in."""
+    is_proxy: Callable[[str], bool]
+    """Whether the address is of a proxy, which speaks for many clients. Its HTTP connections are not counted."""
+    address_of: Callable[[Any], str]
+    """The address of the client that a request comes from; it is given the ASGI scope."""
+
+
+class GuardedHttp(HttpToolsProtocol):
+    """uvicorn's protocol with the limits of a `Guard`."""
+
+    transport: Any
+    scope: Any
+    cycle: Any
+
+    def __init__(self, *, guard: Guard, **options: Any) -> None:
+        super().__init__(**options)
+        self._guard = guard
+        self._stranger: Stranger | None = None
+        self._head_bytes = 0
+        """How much of a request's head has come."""
+        self._in_head = True
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    # --- coming and going ------------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        address = self.client[0] if self.client else ""
+        if not self._guard.is_proxy(address):
+            self._stranger = self._guard.strangers.add(address, transport.abort)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._head_is_here()
+        self.resume_writing()
+        self._leave()
+        super().connection_lost(exc)
+
+    def _leave(self) -> None:
+        """Somebody has signed in here, or the connection ends."""
+        if self._stranger is not None:
+            self._stranger.leave()
+            self._stranger = None
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`. Of a head that is too long no more is read than may be."""
+        while data and not self.transport.is_closing():
+            if not self._in_head:
+                part, data = data, b""
+            else:
+                if self._head_timer is None:
+                    self._await_head()
+                room = self._guard.header_bytes - self._head_bytes
+                part, data = data[:room], data[room:]
+                self._head_bytes += len(part)
+            super().data_received(part)
+            if self.transport.get_protocol() is not self:  # it is a WebSocket now
+                if data and not self.transport.is_closing():
+                    self.transport.get_protocol().data_received(data)
+                return
+            if self._in_head and self._head_bytes >= self._guard.header_bytes:
+                self._refuse(431, "too_large", "The headers of this request are longer than the server takes.")
+
+    def _await_head(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._head_timer = loop.call_later(self._guard.header_seconds, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        if self._is_answering:  # the client has begun its next request early
+            self._await_head()
+        else:
+            self._refuse(408, "too_slow", "The request did not arrive in time.")
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _head_is_here(self) -> None:
+        self._in_head = False
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """Answers a request that is not read, and closes. In the middle of another answer it only closes."""
+        if self._head_bytes and not self._is_answering:
+            error = failure(code, message)
+            body = orjson.dumps({"error": error.model_dump()})
+            self.transport.write(
+                b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+                b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n%b"
+                % (status, _PHRASES[status], len(body), body)
+            )
+        self.transport.close()
+
+    # --- what the parser has read ----------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """See `httptools.HttpRequestParser`."""
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            raise httptools.HttpParserError("too many requests at once")
+        self._in_head = True
+        super().on_message_begin()
+        self.scope["extensions"] = {SIGNED_IN: self._leave}
+
+    def on_headers_complete(self) -> None:
+        """See `httptools.HttpRequestParser`."""
+        self._head_is_here()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """See `httptools.HttpRequestParser`. The time for the next head begins with its first byte."""
+        super().on_message_complete()
+        self._in_head = True
+
+    def handle_websocket_upgrade(self) -> None:
+        """The WebSocket takes the connection over, with its place among the strangers."""
+        super().handle_websocket_upgrade()
+        socket = self.transport.get_protocol()
+        self._leave()
+        if isinstance(socket, GuardedWebSocket) and socket.is_open:
+            address = self._guard.address_of(socket.scope)
+            socket.guard(self._guard.strangers.add(address, self.transport.abort), self._guard.connect_bytes)
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().pause_writing()
+        loop = asyncio.get_running_loop()
+        self._stall_timer = loop.call_later(STALLED_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().resume_writing()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+
+_PHRASES = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}

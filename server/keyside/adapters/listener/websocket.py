@@ -1,0 +1,93 @@
+"""A WebSocket of uvicorn that bounds what a client may send before it has signed in, and what waits for it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from keyside.adapters.listener.strangers import Stranger
+from keyside.services.ports import SIGNED_IN
+
+_MOST_FRAGMENTS = 1000
+"""In how many frames one message may come."""
+STALLED_SECONDS = 60
+"""How long a client may read nothing of what waits for it. Then it is cut off."""
+MOST_WAITING = 32 * 1024 * 1024
+"""Bytes that may wait for a client. One that leaves more unread is cut off."""
+
+
+class GuardedWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's protocol with limits."""
+
+    scope: Any
+    transport: Any
+    frames: list[bytes]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._stranger: Stranger | None = None
+        self._room = 0
+        """How many bytes a stranger may still send."""
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client's request for a WebSocket was a good one, and nothing has closed it since."""
+        return self.handshake_initiated and not self.close_sent
+
+    def guard(self, stranger: Stranger, most_bytes: int) -> None:
+        """From now on it is a stranger's, until somebody signs in: that is told by the scope's extension."""
+        self._stranger = stranger
+        self._room = most_bytes
+        leave: Callable[[], None] = self._leave
+        self.scope["extensions"][SIGNED_IN] = leave
+
+    def _leave(self) -> None:
+        if self._stranger is not None:
+            self._stranger.leave()
+            self._stranger = None
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._is_too_much(len(data)):
+            self.transport.abort()
+        else:
+            self.read(data)
+
+    def read(self, data: bytes) -> None:
+        """Takes what was received."""
+        super().data_received(data)
+
+    def _is_too_much(self, size: int) -> bool:
+        """Whether a stranger sends more than may be, or a client leaves too much unread, such as answers to pings."""
+        if self._stranger is not None:
+            self._room -= size
+            if self._room < 0:
+                return True
+        return bool(self.transport.get_write_buffer_size() > MOST_WAITING)
+
+    def handle_cont(self, event: Any) -> None:
+        """A further frame of a message."""
+        if len(self.frames) >= _MOST_FRAGMENTS:
+            self.transport.abort()
+            return
+        super().handle_cont(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._leave()
+        super().connection_lost(exc)
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().pause_writing()
+        self._stall_timer = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().resume_writing()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None

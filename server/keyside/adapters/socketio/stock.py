@@ -1,0 +1,130 @@
+"""The server of Socket.IO, with the limits that it lacks."""
+
+import asyncio
+import inspect
+import itertools
+import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import socketio
+
+from keyside.adapters.socketio.backlog import Backlog
+from keyside.adapters.socketio.in_hand import in_hand_of
+from keyside.adapters.socketio.unconnected import ConnectLimits, Unconnected
+
+
+class Manager(socketio.AsyncManager):  # type: ignore[misc]
+    """Numbers callbacks over the whole process, so that a late one can never answer another call (C8)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers = itertools.count(secrets.randbits(48))
+        self._number_of: WeakKeyDictionary[Callable[..., Any], int] = WeakKeyDictionary()
+
+    def _generate_ack_id(self, sid: str, callback: Callable[..., Any]) -> int:
+        id = self._number_of[callback] = next(self._numbers)
+        self.callbacks.setdefault(sid, {})[id] = callback
+        return id
+
+    def forget_callback(self, sid: str, callback: Callable[..., Any]) -> None:
+        """Frees a callback whose answer nobody waits for any more. The library keeps it as long as the socket."""
+        self.callbacks.get(sid, {}).pop(self._number_of.pop(callback, None), None)
+
+
+class StockServer(socketio.AsyncServer):  # type: ignore[misc]
+    """The library's server. Handlers may return what can be awaited, as they may in `LeanServer`.
+
+    It ends sessions that do not sign in, and reads no more of a socket than it can hold.
+    """
+
+    def __init__(self, connect_limits: ConnectLimits, **options: Any) -> None:
+        super().__init__(**options)
+        self.eio.create_queue = Backlog
+        self.connect_limits = connect_limits
+        self.unconnected = Unconnected(connect_limits, self._end_session)
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def on(self, event: str, handler: Callable[..., Any] | None = None, namespace: str | None = None) -> Any:
+        """See `AsyncServer`."""
+        if handler is None:
+            return partial(self.on, event, namespace=namespace)
+        super().on(event, _awaiting(handler), namespace)
+        return handler
+
+    # --- sessions that are not signed in ---------------------------------------------------------
+
+    async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> Any:
+        self.unconnected.begin(eio_sid, environ["asgi.scope"])
+        return await super()._handle_eio_connect(eio_sid, environ)
+
+    async def _handle_connect(self, eio_sid: str, namespace: str, data: Any) -> None:
+        await super()._handle_connect(eio_sid, namespace, data)
+        if self.is_signed_in(eio_sid):
+            self.unconnected.leave(eio_sid)
+
+    async def _handle_disconnect(self, eio_sid: str, namespace: str, reason: str | None = None) -> None:
+        await super()._handle_disconnect(eio_sid, namespace, reason)
+        environ = self.environ.get(eio_sid)
+        if environ is not None:
+            self.unconnected.begin(eio_sid, environ["asgi.scope"])
+
+    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        await super()._handle_eio_disconnect(eio_sid, reason)
+        self.unconnected.leave(eio_sid)
+
+    def is_signed_in(self, transport_id: str) -> bool:
+        """Whether the session has signed in by a CONNECT."""
+        session_id = self.manager.sid_from_eio_sid(transport_id, "/")
+        return bool(self.manager.is_connected(session_id, "/"))
+
+    def _end_session(self, transport_id: str) -> None:
+        task = asyncio.ensure_future(self.eio.disconnect(transport_id))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    # --- events ----------------------------------------------------------------------------------
+
+    async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
+        """The transport waits for this to return, so that nothing more is read while too much is in hand."""
+        socket = self.eio.sockets.get(eio_sid)
+        if socket is not None:
+            hand = in_hand_of(socket)
+            await hand.room()
+            socket.size_of_last = len(data)
+        await super()._handle_eio_message(eio_sid, data)
+
+    async def _handle_event_internal(
+        self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None
+    ) -> None:
+        socket = self.eio.sockets.get(eio_sid)
+        if socket is None:
+            return
+        hand, size = in_hand_of(socket), socket.size_of_last
+        is_frame = data[0] not in self.handlers.get(namespace, {})
+        if is_frame:
+            hand.begin_frame(size)
+        else:
+            hand.begin_event()
+        try:
+            await super()._handle_event_internal(server, sid, eio_sid, data, namespace, id)
+        finally:
+            if is_frame:
+                hand.end_frame(size)
+            else:
+                hand.end_event()
+
+
+def _awaiting(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """The handler as a coroutine function, whatever it returns."""
+    if inspect.iscoroutinefunction(handler):
+        return handler
+
+    @wraps(handler)
+    async def awaited(*arguments: Any) -> Any:
+        said = handler(*arguments)
+        return await said if inspect.isawaitable(said) else said
+
+    return awaited

@@ -1,0 +1,164 @@
+"""Bounds the bodies of requests: little before sign-in, more after it, all of them together, and none too slowly."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from keyside.protocol.errors import KeysideError
+from keyside.web.http.errors import BodyRefused, answer
+
+_LINGER_SECONDS: Final = 2
+"""How long what a refused client still sends is passed over, so that it gets to read why it was refused."""
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """Sizes are in bytes, times in seconds."""
+
+    stranger: int = 8 * 1024
+    """The most that may come before it is known who sends it."""
+    together: int = 64 * 1024 * 1024
+    """The most of all requests that are read or handled at the same time."""
+    silence: float = 10
+    """How long nothing may come."""
+    rate: float = 8 * 1024
+    """How many bytes must come in a second, as a mean, once `silence` has passed."""
+
+
+MostBytes = Callable[[Scope], Awaitable[int]]
+"""The most bytes that the sender of a request may send; it raises `KeysideError` where it may send nothing large."""
+
+
+class Bodies:
+    """ASGI middleware around everything that reads bodies."""
+
+    def __init__(self, app: ASGIApp, most_bytes: MostBytes, limits: BodyLimits) -> None:
+        self._app = app
+        self._most_bytes = most_bytes
+        self._limits = limits
+        self._held = 0
+        """Bytes of all bodies that are being read or handled."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one HTTP request; everything else is passed on."""
+        if scope["type"] != "http" or not _has_body(scope):
+            return await self._app(scope, receive, send)
+        body = _Body(self, receive, send, self._limits)
+        try:
+            body.most = await self._most(scope)
+            await self._app(scope, body.receive, body.send)
+        except (KeysideError, BodyRefused) as error:
+            known = error.error if isinstance(error, BodyRefused) else error
+            await answer(known)(scope, body.receive, body.send)
+        finally:
+            body.release()
+
+    async def _most(self, scope: Scope) -> int:
+        """The most bytes of this request's body. Raises `KeysideError` where it says that it has more."""
+        length = _length(scope)
+        if length is not None and length <= self._limits.stranger:
+            return self._limits.stranger
+        most = await self._most_bytes(scope)
+        if length is not None and length > most:
+            raise _too_large(most)
+        return most
+
+    def hold(self, size: int) -> None:
+        """Counts bytes that have come. Raises `server_busy` where all bodies together are too much."""
+        if self._held + size > self._limits.together:
+            raise BodyRefused(KeysideError("server_busy"))
+        self._held += size
+
+    def release(self, size: int) -> None:
+        """Counts bytes that are handled."""
+        self._held -= size
+
+
+class _Body:
+    """The body of one request, as it comes in."""
+
+    def __init__(self, bodies: Bodies, receive: Receive, send: Send, limits: BodyLimits) -> None:
+        self.most = 0
+        self._bodies = bodies
+        self._receive = receive
+        self._send = send
+        self._limits = limits
+        self._held = 0
+        self._come = 0
+        self._waited = 0.0
+        self._whole = False
+
+    async def receive(self) -> Message:
+        """In place of the server's: the same, within limits. Raises `BodyRefused`."""
+        if self._whole:
+            return await self._receive()
+        message = await self._next()
+        if message["type"] != "http.request":
+            self._whole = True
+            return message
+        size = len(message.get("body", b""))
+        self._come += size
+        if self._come > self.most:
+            raise BodyRefused(_too_large(self.most))
+        self._bodies.hold(size)
+        self._held += size
+        self._whole = not message.get("more_body", False)
+        return message
+
+    async def _next(self) -> Message:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        left = self._limits.silence + self._come / self._limits.rate - self._waited
+        try:
+            async with asyncio.timeout(min(left, self._limits.silence)):
+                return await self._receive()
+        except TimeoutError:
+            raise BodyRefused(KeysideError("too_slow")) from None
+        finally:
+            self._waited += loop.time() - began
+
+    async def send(self, message: Message) -> None:
+        """In place of the server's: an answer that comes before the whole body is the last on its connection."""
+        if message["type"] == "http.response.start":
+            self.release()
+            if not self._whole:
+                headers = MutableHeaders(raw=list(message.get("headers", [])))
+                headers["connection"] = "close"
+                message = {**message, "headers": headers.raw}
+        elif message["type"] == "http.response.body" and not self._whole and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._pass_over()
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
+
+    async def _pass_over(self) -> None:
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while (await self._receive()).get("more_body", False):
+                    pass
+        except TimeoutError:
+            pass
+
+    def release(self) -> None:
+        """Its bytes are handled."""
+        self._bodies.release(self._held)
+        self._held = 0
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _length(scope: Scope) -> int | None:
+    """How long the request says that its body is; `None` where it does not."""
+    said = Headers(scope=scope).get("content-length", "")
+    return int(said) if said.isascii() and said.isdecimal() and len(said) < 19 else None
+
+
+def _too_large(most: int) -> KeysideError:
+    return KeysideError("too_large", f"This is larger than the {most:,} bytes that the server takes here.")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -47,25 +48,15 @@ class Bodies:
         """Handles one HTTP request; everything else is passed on."""
         if scope["type"] != "http" or not _has_body(scope):
             return await self._app(scope, receive, send)
-        body = _Body(self, receive, send, self._limits)
+        body = _Body(self, receive, send, self._limits, partial(self._most_bytes, scope))
         try:
-            body.most = await self._most(scope)
+            await body.expect(_length(scope))
             await self._app(scope, body.receive, body.send)
         except (KeysideError, BodyRefused) as error:
             known = error.error if isinstance(error, BodyRefused) else error
             await answer(known)(scope, body.receive, body.send)
         finally:
             body.release()
-
-    async def _most(self, scope: Scope) -> int:
-        """The most bytes of this request's body. Raises `KeysideError` where it says that it has more."""
-        length = _length(scope)
-        if length is not None and length <= self._limits.stranger:
-            return self._limits.stranger
-        most = await self._most_bytes(scope)
-        if length is not None and length > most:
-            raise _too_large(most)
-        return most
 
     def hold(self, size: int) -> None:
         """Counts bytes that have come. Raises `server_busy` where all bodies together are too much."""
@@ -81,8 +72,11 @@ class Bodies:
 class _Body:
     """The body of one request, as it comes in."""
 
-    def __init__(self, bodies: Bodies, receive: Receive, send: Send, limits: BodyLimits) -> None:
-        self.most = 0
+    def __init__(
+        self, bodies: Bodies, receive: Receive, send: Send, limits: BodyLimits, most_bytes: Callable[[], Awaitable[int]]
+    ) -> None:
+        self._most = limits.stranger
+        self._most_bytes = most_bytes
         self._bodies = bodies
         self._receive = receive
         self._send = send
@@ -91,6 +85,17 @@ class _Body:
         self._come = 0
         self._waited = 0.0
         self._whole = False
+
+    async def expect(self, size: int | None) -> None:
+        """The request says that its body has so many bytes, or so many have come. Raises `KeysideError`.
+
+        Who sends it is looked at only where it is more than anybody may send.
+        """
+        if size is None or size <= self._most:
+            return
+        self._most = await self._most_bytes()
+        if size > self._most:
+            raise KeysideError("too_large", f"This is larger than the {self._most:,} bytes that the server takes here.")
 
     async def receive(self) -> Message:
         """In place of the server's: the same, within limits. Raises `BodyRefused`."""
@@ -102,10 +107,12 @@ class _Body:
             return message
         size = len(message.get("body", b""))
         self._come += size
-        if self._come > self.most:
-            raise BodyRefused(_too_large(self.most))
         self._bodies.hold(size)
         self._held += size
+        try:
+            await self.expect(self._come)
+        except KeysideError as error:
+            raise BodyRefused(error) from None
         self._whole = not message.get("more_body", False)
         return message
 
@@ -158,7 +165,3 @@ def _length(scope: Scope) -> int | None:
     """How long the request says that its body is; `None` where it does not."""
     said = Headers(scope=scope).get("content-length", "")
     return int(said) if said.isascii() and said.isdecimal() and len(said) < 19 else None
-
-
-def _too_large(most: int) -> KeysideError:
-    return KeysideError("too_large", f"This is larger than the {most:,} bytes that the server takes here.")

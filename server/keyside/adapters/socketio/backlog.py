@@ -42,7 +42,7 @@ class Backlog(asyncio.Queue[Any]):
             self.task_done()
         self._get()
         self._is_closed = True
-        super()._put(Packet(CLOSE))
+        self._put(Packet(CLOSE))
 
     def _get(self) -> Any:
         item = super()._get()

@@ -26,7 +26,7 @@ from keyside.services.chats import Chats
 from keyside.services.connections import Connections
 from keyside.services.credential_watch import CredentialWatch
 from keyside.services.deadlines import Deadlines
-from keyside.services.dispatcher import Dispatcher
+from keyside.services.dispatcher import MOST_RUNS, Dispatcher
 from keyside.services.executors import Executors
 from keyside.services.followers import Followers
 from keyside.services.frames import Frames
@@ -62,7 +62,16 @@ STATIC = Path(__file__).parent / "static"
 class Services:
     """All services of a server. Each is given what it needs; what they tell each other goes through `notices`."""
 
-    def __init__(self, store: Store, hub: Hub, calls: Calls, clock: Clock, ids: Ids, limits: Limits) -> None:
+    def __init__(
+        self,
+        store: Store,
+        hub: Hub,
+        calls: Calls,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits,
+        user_runs: int = MOST_RUNS,
+    ) -> None:
         log = store.chat_log
         self.store, self.hub, self.calls, self.clock = store, hub, calls, clock
         self.notices = Notices()
@@ -75,7 +84,7 @@ class Services:
         self.plain = PlainExecutors(self.runs)
         body = RequestBody(log, limits)
         self.offers = Offers(self.runs, self.presence, self.plain, body, calls, clock, ids, self.notices)
-        self.dispatcher = Dispatcher(self.runs, self.presence, self.offers, log, self.health)
+        self.dispatcher = Dispatcher(self.runs, self.presence, self.offers, log, self.health, user_runs)
         self.executors = Executors(self.runs, self.connections, self.presence, self.plain, calls, log, self.notices)
         self.frames = Frames(self.runs, self.presence, self.plain, log, clock, limits)
         locks = ChatLocks(log)
@@ -194,6 +203,7 @@ def create_app(
         clock or SystemClock(),
         RandomIds(),
         limits_of(settings),
+        settings.user_runs,
     )
     authenticator = Authenticator(services.accounts, settings.origins, settings.auth)
     sockets = Sockets(

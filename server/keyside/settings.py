@@ -137,6 +137,9 @@ class Settings(BaseSettings):
     user_requests: Number = Field(
         default=2000, description="How many requests of an account may be under way, streamed answers included."
     )
+    user_runs: Number = Field(
+        default=2000, description="How many answers of an account may be written at the same time. More of them wait."
+    )
     socket_events: Number = Field(
         default=100,
         description="How many events a socket may send in a second, as a mean over ten seconds. Frames of running "

@@ -213,3 +213,16 @@ async def test_a_connection_that_cannot_list_its_models_keeps_those_it_had(
     desk.ready = desk.ready.model_copy(update={"connections": [silent]})
     await desk.connect()
     assert (await desk.offer()).run_id == waiting.run.id
+
+
+@rule("R7")
+async def test_what_goes_beyond_the_runs_of_a_user_waits_for_one_to_end() -> None:
+    async with MemoryServer(user_runs=2) as server:
+        await executor(server, "one")
+        await executor(server, "other")
+        asked = [await start(server, (await server.chat()).id, model="test/m", message="hi") for _ in range(4)]
+        await settle()
+        assert [await state_of(server, one) for one in asked] == ["offered", "offered", "queued", "queued"]
+        await stop(server, asked[0])
+        await settle()
+        assert [await state_of(server, one) for one in asked] == ["aborted", "offered", "offered", "queued"]

@@ -18,6 +18,8 @@ from keyside.services.runs import Runs
 
 log = logging.getLogger(__name__)
 
+MOST_RUNS = 2000
+"""How many runs of one user may be in the hands of executors. Others wait, as where an executor is full (R7)."""
 _PAGE = 100
 """Queued runs that are read at once."""
 
@@ -25,12 +27,21 @@ _PAGE = 100
 class Dispatcher:
     """Looks at the runs that may have become possible, or impossible. `run` is its endless task."""
 
-    def __init__(self, runs: Runs, presence: Presence, offers: Offers, chat_log: ChatLog, health: StoreHealth) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        presence: Presence,
+        offers: Offers,
+        chat_log: ChatLog,
+        health: StoreHealth,
+        most_runs: int = MOST_RUNS,
+    ) -> None:
         self._runs = runs
         self._presence = presence
         self._offers = offers
         self._log = chat_log
         self._health = health
+        self._most_runs = most_runs
         self._woken = asyncio.Event()
         self._new: dict[tuple[int, str], Run] = {}
         """Runs that were queued, or queued again, since the last look."""
@@ -120,9 +131,11 @@ class Dispatcher:
             log.exception("run %s could not be placed", run.id)
 
     async def _decide(self, run: Run) -> None:
-        found = choose(run.request, self._presence.candidates(run.user_id, self._runs.count), run.tried)
+        candidates = self._presence.candidates(run.user_id, self._runs.count)
+        found = choose(run.request, candidates, run.tried)
         if isinstance(found, Assignment):
-            await self._offers.make(run, found)
+            if sum(candidate.running for candidate in candidates) < self._most_runs:
+                await self._offers.make(run, found)
         elif isinstance(found, Nobody) and not (run.request.waits and _may_come_back(run, found)):
             why = run.refusal or failure(found.code, _explain(run, found.code))
             await self._runs.apply(run.key, Fail(why, attempt=run.attempt))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_bytes
 
 import socketio
 from fastapi import FastAPI
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp
 from keyside import __version__
 from keyside.adapters.clock import RandomIds, SystemClock
 from keyside.adapters.memory.store import MemoryStore
+from keyside.adapters.secret_file import secret_of
 from keyside.adapters.socketio.calls import SocketCalls, StockCalls
 from keyside.adapters.socketio.hub import SocketHub, StockHub
 from keyside.adapters.socketio.server import Endpoint, make_server
@@ -43,6 +45,8 @@ from keyside.services.trail import Trail
 from keyside.services.viewers import Viewers
 from keyside.settings import Settings
 from keyside.web.auth import Authenticator
+from keyside.web.client_address import ClientAddress
+from keyside.web.gate import Gate
 from keyside.web.http.account import account_router
 from keyside.web.http.docs import serve_docs
 from keyside.web.http.errors import handle_errors
@@ -162,7 +166,8 @@ def create_app(
     settings: Settings, *, store: Store | None = None, clock: Clock | None = None, static: Path = STATIC
 ) -> Application:
     """A server with these settings. Without a `store` it opens, and locks, the data directory's database."""
-    sio = make_server(settings.transport, cors_allowed_origins="*")
+    secret = _secret(settings, in_memory=store is not None)
+    sio = make_server(settings.transport)
     stock = settings.transport == "stock"
     services = Services(
         store or SqlStore(settings.make_data_dir(), sync=settings.sync),
@@ -172,7 +177,7 @@ def create_app(
         RandomIds(),
         limits_of(settings),
     )
-    authenticator = Authenticator(services.accounts, settings.origins, settings.auth)
+    authenticator = Authenticator(services.accounts, settings.origins, settings.auth, secret)
     sockets = Sockets(
         sio,
         authenticator,
@@ -183,17 +188,25 @@ def create_app(
         services.hub,
     )
     lifecycle = lifecycle_of(services, settings.api_retention, sockets.hear)
-    api = _api(services, authenticator, Pages(static, settings.origins))
-    asgi = SecurityHeaders(Endpoint(sio, api), settings.origins)
+    address = ClientAddress(settings.trusted_proxies)
+    api = _api(services, authenticator, address, Pages(static, settings.origins))
+    asgi = SecurityHeaders(Gate(Endpoint(sio, api), authenticator), settings.origins)
     return Application(asgi, services, lifecycle, sio)
 
 
-def _api(services: Services, authenticator: Authenticator, pages: Pages) -> FastAPI:
+def _secret(settings: Settings, *, in_memory: bool) -> bytes:
+    """What signs the cookies. A store that is given may leave nothing behind, so no file is written beside it."""
+    if settings.secret is not None:
+        return settings.secret.get_secret_value().encode()
+    return token_bytes(32) if in_memory else secret_of(settings.make_data_dir())
+
+
+def _api(services: Services, authenticator: Authenticator, address: ClientAddress, pages: Pages) -> FastAPI:
     api = FastAPI(title="Keyside", version=__version__, docs_url=None, redoc_url=None)
     handle_errors(api)
     serve_docs(api)
     api.include_router(health_router(services.store.chat_log))
-    api.include_router(account_router(authenticator))
+    api.include_router(account_router(authenticator, address))
     api.include_router(
         native_router(
             authenticator,

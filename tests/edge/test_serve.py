@@ -56,13 +56,13 @@ def serving(data_dir: Path, *options: str) -> Iterator[Running]:
 
 def redeem(url: str, verify: bool = True) -> httpx.Response:
     """Opens a sign-in link as the page does."""
-    origin, _, code = url.partition("/#")
+    origin, _, code = url.partition("/#signin=")
     return httpx.post(f"{origin}/api/auth/redeem", json={"code": code}, headers={"origin": origin}, verify=verify)
 
 
 def test_it_accepts_requests_when_it_says_so_and_prints_a_link_that_works_once(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
-        assert server.second_line.startswith(f"Sign in (once, within 10 minutes): {server.url}/#")
+        assert server.second_line.startswith(f"Sign in (once, within 10 minutes): {server.url}/#signin=")
         link = server.second_line.rpartition(" ")[2]
         assert redeem(link).status_code == 200
         assert redeem(link).json()["error"]["code"] == "link_invalid"
@@ -74,7 +74,7 @@ def test_it_accepts_requests_when_it_says_so_and_prints_a_link_that_works_once(t
 def test_commands_reach_the_server_that_runs_wherever_it_listens(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         link = keyside(tmp_path, "link", "--data-dir", str(tmp_path)).stdout.strip()
-        assert link.startswith(f"{server.url}/#")
+        assert link.startswith(f"{server.url}/#signin=")
         assert redeem(link).status_code == 200
         made = keyside(tmp_path, "token", "create", "--name", "tool", "--data-dir", str(tmp_path))
         bearer = {"authorization": f"Bearer {made.stdout.strip()}"}
@@ -110,6 +110,7 @@ def test_it_serves_https_itself(tmp_path: Path) -> None:
     with serving(tmp_path, "--tls-cert", str(PAIR), "--tls-key", str(PAIR)) as server:
         assert server.url.startswith("https://127.0.0.1:")
         answer = redeem(server.second_line.rpartition(" ")[2], verify=False)
+        assert answer.headers["set-cookie"].startswith("__Host-keyside_session=")
         assert "; Secure" in answer.headers["set-cookie"]
 
 
@@ -121,6 +122,6 @@ def test_no_credential_is_ever_logged(tmp_path: Path) -> None:
         headers = {"cookie": f"keyside_session={cookie}", "authorization": "Bearer ks_canary"}
         httpx.get(f"{server.url}/api/auth/me", headers=headers)
         _, log = server.end()
-    for secret in (link.rpartition("#")[2], cookie, "ks_canary"):
+    for secret in (link.rpartition("=")[2], cookie, "ks_canary"):
         assert secret not in log
     assert "Started server process" in log

@@ -120,13 +120,11 @@ async def test_a_client_proves_itself_by_cookie_or_token_and_is_else_refused(
 
 @rule("C2")
 async def test_a_page_of_another_origin_is_refused_unless_it_has_a_token(
-    local: LiveServer, live: LiveServer, signed_in: dict[str, str]
+    local: LiveServer, signed_in: dict[str, str]
 ) -> None:
     stolen = {**signed_in, "origin": FOREIGN}
     assert await refusal(local.url, **stolen) == "bad_origin"
     assert await refusal(local.url, cookie=signed_in["cookie"]) == "bad_origin"
-    assert await refusal(live.url, origin=FOREIGN) == "bad_origin"
-    assert await refusal(live.url, origin="null") == "bad_origin"
     made = await token(local, signed_in, "chats")
     async with connected(local.url, {"token": made}, origin=FOREIGN) as program:
         assert program.sio.connected

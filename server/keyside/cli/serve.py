@@ -110,6 +110,7 @@ def _config(settings: Settings, asgi: ASGIApp) -> uvicorn.Config:
         ws_per_message_deflate=False,
         ws_ping_interval=None,
         lifespan="off",
+        proxy_headers=False,  # whose `X-Forwarded-For` counts is decided in `web/client_address.py`
         log_config=None,
         access_log=False,
         server_header=False,
@@ -128,7 +129,7 @@ async def _announce(settings: Settings, application: "Application") -> None:
         typer.echo("Sign-in is off: whoever reaches this address is its owner.")
     else:
         link = await accounts.new_link((await accounts.owner()).id)
-        address = f"{settings.url}/#{link.code}"
+        address = link.url(settings.url)
         typer.echo(f"Sign in (once, within 10 minutes): {address}")
     if settings.browser and _has_screen():
         # With some browsers this call returns only when the browser is closed.

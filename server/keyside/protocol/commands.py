@@ -126,10 +126,17 @@ class ModelPage(Wire):
     next_cursor: str | None = None
 
 
-class Redeem(Wire):
-    """`POST /api/auth/redeem`: the code of a one-time sign-in link."""
+class LinkCode(Wire):
+    """`POST /api/auth/redeem` and `/api/auth/links/check`: the code of a one-time sign-in link."""
 
     code: str = Field(min_length=1, max_length=100)
+
+
+class LinkOwner(Wire):
+    """The account that a sign-in link signs in to."""
+
+    id: int
+    name: str
 
 
 class Account(Wire):

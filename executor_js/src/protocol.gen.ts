@@ -314,6 +314,7 @@ export interface ModelRef {
  */
 export interface ConnectAuth {
   token?: string | null;
+  user_id?: number | null;
   client?: ClientInfo | null;
 }
 /**
@@ -449,11 +450,12 @@ export interface LinkCode {
   code: string;
 }
 /**
- * The account that a sign-in link signs in to.
+ * The account that a sign-in link signs in to, and the one that this browser is signed in to now.
  */
 export interface LinkOwner {
   id: number;
   name: string;
+  signed_in: Account | null;
 }
 /**
  * A page of messages, oldest first.

@@ -151,14 +151,18 @@ async def test_wrong_codes_are_limited_and_a_good_one_never_is(edge: Doors) -> N
 
 
 async def test_whose_a_link_is_is_told_without_spending_it(edge: Doors) -> None:
-    guest = await edge.guest()
-    code = (await edge.accounts.new_link(guest.id)).code
     async with edge.browser() as client:
+        guest = await edge.guest()
+        code = (await edge.accounts.new_link(guest.id)).code
         for _ in range(2):
             answer = await client.post("/api/auth/links/check", json={"code": code})
-            assert answer.json() == {"id": guest.id, "name": "guest"}
+            now = {"id": 1, "name": "owner", "auth": "local"}
+            assert answer.json() == {"id": guest.id, "name": "guest", "signed_in": now}
             assert "set-cookie" not in answer.headers
         assert (await client.get("/api/auth/me")).json()["name"] == "owner"
+        async with edge.client(origin=LOCAL) as stranger:
+            answer = await stranger.post("/api/auth/links/check", json={"code": code})
+            assert answer.json() == {"id": guest.id, "name": "guest", "signed_in": None}
         foreign = await client.post("/api/auth/links/check", json={"code": code}, headers={"origin": FOREIGN})
         assert code_of(foreign) == (403, "bad_origin")
         assert (await client.post("/api/auth/redeem", json={"code": code})).json()["name"] == "guest"

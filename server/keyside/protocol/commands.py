@@ -132,19 +132,20 @@ class LinkCode(Wire):
     code: str = Field(min_length=1, max_length=100)
 
 
-class LinkOwner(Wire):
-    """The account that a sign-in link signs in to."""
-
-    id: int
-    name: str
-
-
 class Account(Wire):
     """`GET /api/auth/me`: the account of the caller."""
 
     id: int
     name: str
     auth: Literal["local", "off"]
+
+
+class LinkOwner(Wire):
+    """The account that a sign-in link signs in to, and the one that this browser is signed in to now."""
+
+    id: int
+    name: str
+    signed_in: Account | None
 
 
 class Link(Wire):

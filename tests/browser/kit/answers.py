@@ -29,6 +29,12 @@ HOSTILE = (
     "[click me](javascript:window.hacked='link') and [me](data:text/html,<script>1</script>)\n\n"
     "![a picture](https://tracker.invalid/pixel.png) and <img src='https://tracker.invalid/raw.png'>\n\nThe end.\n"
 )
+LURES = (
+    "Read [one](/#signin=canary-1), [two](#signin=canary-2), [three](http://127.0.0.1:1/#signin=canary-3), "
+    "<http://localhost:1/#signin=canary-4> and ![four](https://localhost:1/#signin=canary-5). A note[^1] "
+    "is fine, and so is [this](https://example.org/#top).\n\n[^1]: Said below.\n"
+)
+"""Sign-in links, as a model may write them, and a footnote."""
 SECOND_HALF = " And here it goes on to its end."
 SHORT = "Yes, I am here."
 
@@ -61,6 +67,7 @@ FIXTURES = [
     fixture("rivers", RIVERS),
     fixture("two numbers", MARKDOWN),
     fixture("hostile", HOSTILE),
+    fixture("lures", LURES),
     fixture("broken", TIDES, truncateAfterChunks=8, latency=20),
     fixture("there?", SHORT),
     ghost(),

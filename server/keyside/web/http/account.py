@@ -41,10 +41,11 @@ def _add_sign_in(router: APIRouter, authenticator: Authenticator, address: Clien
 
     @router.post("/auth/links/check", responses=refusals)
     async def check(body: LinkCode, request: Request) -> LinkOwner:
-        """Whose account a one-time link signs in to. It stays good."""
+        """Whose account a one-time link signs in to, and who is signed in now. The link stays good."""
         authenticator.check_origin(request.headers)
         owner = await accounts.link_owner(body.code, address.of(request.scope))
-        return LinkOwner(id=owner.id, name=owner.name)
+        now = await authenticator.signed_in(request.headers)
+        return LinkOwner(id=owner.id, name=owner.name, signed_in=_account(now) if now else None)
 
     @router.post("/auth/redeem", responses=refusals)
     async def redeem(body: LinkCode, request: Request, response: Response) -> Account:
@@ -54,7 +55,7 @@ def _add_sign_in(router: APIRouter, authenticator: Authenticator, address: Clien
         before = await authenticator.signed_in(request.headers)
         made = await accounts.redeem(body.code, agent, address.of(request.scope), before)
         authenticator.sign_in(response, made.value)
-        return Account(id=made.identity.user_id, name=made.identity.name, auth=authenticator.mode)
+        return _account(made.identity)
 
 
 def _add_session(router: APIRouter, authenticator: Authenticator) -> None:
@@ -64,7 +65,7 @@ def _add_session(router: APIRouter, authenticator: Authenticator) -> None:
     @router.get("/auth/me", responses=documented("unauthorized"))
     async def me(identity: Anyone) -> Account:
         """The account of the caller."""
-        return Account(id=identity.user_id, name=identity.name, auth=authenticator.mode)
+        return _account(identity)
 
     @router.post("/auth/logout", status_code=204, responses=documented("unauthorized", "bad_origin"))
     async def logout(identity: Anyone, response: Response) -> None:
@@ -118,6 +119,10 @@ def _add_tokens(router: APIRouter, authenticator: Authenticator) -> None:
     async def revoke_token(id: str, identity: Person) -> None:
         """Revokes a token."""
         await accounts.revoke_token(identity.user_id, id)
+
+
+def _account(identity: Identity) -> Account:
+    return Account(id=identity.user_id, name=identity.name, auth="off" if identity.kind == "off" else "local")
 
 
 def _sign_in(stored: StoredSignIn, asking: Identity) -> SignIn:

@@ -114,6 +114,25 @@ def test_it_serves_https_itself(tmp_path: Path) -> None:
         assert "; Secure" in answer.headers["set-cookie"]
 
 
+def test_whoever_connects_directly_cannot_say_that_it_is_somebody_else(tmp_path: Path) -> None:
+    with serving(tmp_path) as server, httpx.Client(base_url=server.url, headers={"origin": server.url}) as client:
+        for n in range(11):
+            said = {"x-forwarded-for": f"203.0.113.{n}", "x-forwarded-proto": "https", "x-real-ip": f"203.0.113.{n}"}
+            answer = client.post("/api/auth/redeem", json={"code": "guess"}, headers=said)
+        assert answer.json()["error"]["code"] == "too_many_attempts"
+        assert redeem(server.second_line.rpartition(" ")[2]).status_code == 200
+
+
+def test_each_client_of_a_trusted_proxy_is_counted_by_itself(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KEYSIDE_TRUSTED_PROXIES=127.0.0.1, 10.0.0.0/8\n")
+    with serving(tmp_path) as server, httpx.Client(base_url=server.url, headers={"origin": server.url}) as client:
+        codes = [
+            client.post("/api/auth/redeem", json={"code": "guess"}, headers={"x-forwarded-for": said}).status_code
+            for said in (*(f"198.51.100.{n}, 203.0.113.7, 10.1.2.3" for n in range(11)), "203.0.113.8")
+        ]
+    assert codes == [401] * 10 + [429, 401]
+
+
 def test_no_credential_is_ever_logged(tmp_path: Path) -> None:
     """[S1] no cookie, token or code is in the log, not even in that of `debug`"""
     with serving(tmp_path, "--log-level", "debug") as server:

@@ -130,6 +130,21 @@ async def test_a_page_of_another_origin_is_refused_unless_it_has_a_token(
         assert program.sio.connected
 
 
+@rule("C2", "S2")
+async def test_a_client_of_another_account_is_refused(
+    local: LiveServer, live: LiveServer, signed_in: dict[str, str]
+) -> None:
+    """So the executor of one account never runs the calls of the next that signs in to the same browser."""
+    assert await refusal(local.url, {"user_id": 2}, **signed_in) == "unauthorized"
+    assert await refusal(local.url, {"user_id": 0}, **signed_in) == "unauthorized"
+    assert await refusal(local.url, {"user_id": "x"}, **signed_in) == "bad_request"
+    made = await token(local, signed_in, "chats")
+    assert await refusal(local.url, {"token": made, "user_id": 2}) == "unauthorized"
+    for url, auth, headers in ((local.url, {"user_id": 1}, signed_in), (live.url, {"user_id": 1}, {})):
+        async with connected(url, auth, **headers) as client:
+            assert client.sio.connected
+
+
 @rule("C2")
 async def test_a_host_that_is_not_the_servers_own_is_not_answered(live: LiveServer) -> None:
     assert await refusal(live.url, host="evil.example") is not None

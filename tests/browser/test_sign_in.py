@@ -175,10 +175,9 @@ async def test_a_sign_in_link_in_an_answer_is_only_text(tab: Tab) -> None:
 
 
 async def test_a_footnote_scrolls_inside_its_own_message(tab: Tab) -> None:
-    for _ in range(2):
-        await tab.get("new-chat").click()
+    for count in (1, 2):
         await tab.send("Any lures?")
-        await tab.ended()
+        await expect(tab.page.locator('[data-role="assistant"][data-status="sent"]')).to_have_count(count)
     await tab.page.evaluate("() => { Element.prototype.scrollIntoView = function () { window.shown = this; } }")
     await tab.text.locator("a[href^='#']").first.click()
     assert await tab.page.evaluate("() => window.shown.textContent.includes('Said below.')")

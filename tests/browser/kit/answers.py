@@ -39,9 +39,9 @@ SECOND_HALF = " And here it goes on to its end."
 SHORT = "Yes, I am here."
 
 
-def fixture(question: str, answer: str, **options: Any) -> dict[str, Any]:
-    """An answer to any message that has `question` in it."""
-    match = {"userMessage": question, "model": MODEL, "turnIndex": 0}
+def fixture(question: str, answer: str, turn: int = 0, **options: Any) -> dict[str, Any]:
+    """An answer to any message that has `question` in it, after so many answers."""
+    match = {"userMessage": question, "model": MODEL, "turnIndex": turn}
     return {"match": match, "response": {"content": answer}, "chunkSize": CHUNK, **options}
 
 
@@ -68,6 +68,7 @@ FIXTURES = [
     fixture("two numbers", MARKDOWN),
     fixture("hostile", HOSTILE),
     fixture("lures", LURES),
+    fixture("lures", LURES, turn=1),
     fixture("broken", TIDES, truncateAfterChunks=8, latency=20),
     fixture("there?", SHORT),
     ghost(),

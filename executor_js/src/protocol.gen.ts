@@ -314,6 +314,7 @@ export interface ModelRef {
  */
 export interface ConnectAuth {
   token?: string | null;
+  user_id?: number | null;
   client?: ClientInfo | null;
 }
 /**
@@ -443,6 +444,20 @@ export interface Link {
   expires_at: string;
 }
 /**
+ * `POST /api/auth/redeem` and `/api/auth/links/check`: the code of a one-time sign-in link.
+ */
+export interface LinkCode {
+  code: string;
+}
+/**
+ * The account that a sign-in link signs in to, and the one that this browser is signed in to now.
+ */
+export interface LinkOwner {
+  id: number;
+  name: string;
+  signed_in: Account | null;
+}
+/**
  * A page of messages, oldest first.
  */
 export interface MessagePage {
@@ -570,12 +585,6 @@ export interface Verdict {
   attempt: number;
   verdict: "continue" | "drop";
   expected: number | null;
-}
-/**
- * `POST /api/auth/redeem`: the code of a one-time sign-in link.
- */
-export interface Redeem {
-  code: string;
 }
 /**
  * The acknowledgement of a client's event that was refused and has changed nothing (C4).

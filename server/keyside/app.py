@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_bytes
 
 import socketio
 from fastapi import FastAPI
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Scope
 
 from keyside import __version__
 from keyside.adapters.clock import RandomIds, SystemClock
 from keyside.adapters.memory.store import MemoryStore
+from keyside.adapters.secret_file import secret_of
 from keyside.adapters.socketio.calls import SocketCalls, StockCalls
 from keyside.adapters.socketio.hub import SocketHub, StockHub
 from keyside.adapters.socketio.server import Endpoint, make_server
@@ -46,6 +47,9 @@ from keyside.services.viewers import Viewers
 from keyside.settings import Settings
 from keyside.web.auth import Authenticator
 from keyside.web.bodies import Bodies, BodyLimits
+from keyside.web.callers import Callers, caller_of
+from keyside.web.client_address import ClientAddress
+from keyside.web.gate import Gate
 from keyside.web.http.account import account_router
 from keyside.web.http.docs import serve_docs
 from keyside.web.http.errors import handle_errors
@@ -137,6 +141,8 @@ class Application:
     services: Services
     lifecycle: Lifecycle
     sio: socketio.AsyncServer
+    address: ClientAddress
+    """Tells a listener whose connection it is."""
 
     @property
     def accounts(self) -> Accounts:
@@ -180,13 +186,14 @@ def body_limits_of(settings: Settings) -> BodyLimits:
     )
 
 
-def connect_limits_of(settings: Settings) -> ConnectLimits:
+def connect_limits_of(settings: Settings, address: ClientAddress) -> ConnectLimits:
     """The settings' limits for sockets that have not signed in."""
     return ConnectLimits(
         seconds=settings.arrival_timeout,
         bytes=settings.stranger_socket,
         per_address=settings.strangers_per_address,
         in_all=settings.strangers,
+        address_of=address.of,
     )
 
 
@@ -194,7 +201,9 @@ def create_app(
     settings: Settings, *, store: Store | None = None, clock: Clock | None = None, static: Path = STATIC
 ) -> Application:
     """A server with these settings. Without a `store` it opens, and locks, the data directory's database."""
-    sio = make_server(settings.transport, "*", connect_limits_of(settings))
+    secret = _secret(settings, in_memory=store is not None)
+    address = ClientAddress(settings.trusted_proxies)
+    sio = make_server(settings.transport, connect_limits_of(settings, address))
     stock = settings.transport == "stock"
     services = Services(
         store or SqlStore(settings.make_data_dir(), sync=settings.sync),
@@ -205,7 +214,7 @@ def create_app(
         limits_of(settings),
         settings.user_runs,
     )
-    authenticator = Authenticator(services.accounts, settings.origins, settings.auth)
+    authenticator = Authenticator(services.accounts, settings.origins, settings.auth, secret)
     sockets = Sockets(
         sio,
         authenticator,
@@ -218,25 +227,33 @@ def create_app(
         SocketLimits(settings.user_sockets, settings.socket_events),
     )
     lifecycle = lifecycle_of(services, settings.api_retention, sockets.hear)
-    endpoint = Endpoint(sio, _api(services, authenticator, Pages(static, settings.origins)))
+    endpoint = Endpoint(sio, _api(services, authenticator, address, Pages(static, settings.origins)))
 
     async def most_bytes(scope: Scope) -> int:
         """The most that a request may have, by who sends it."""
         if endpoint.takes(scope):
             return endpoint.most_bytes(scope)
-        await authenticator.identify(Headers(scope=scope), method=scope["method"])
+        await caller_of(scope).identity()
         return settings.max_body
 
-    asgi = SecurityHeaders(Bodies(endpoint, most_bytes, body_limits_of(settings)), settings.origins)
-    return Application(asgi, services, lifecycle, sio)
+    bounded = Callers(Bodies(endpoint, most_bytes, body_limits_of(settings)), authenticator, settings.user_requests)
+    asgi = SecurityHeaders(Gate(bounded, authenticator), settings.origins)
+    return Application(asgi, services, lifecycle, sio, address)
 
 
-def _api(services: Services, authenticator: Authenticator, pages: Pages) -> FastAPI:
+def _secret(settings: Settings, *, in_memory: bool) -> bytes:
+    """What signs the cookies. A store that is given may leave nothing behind, so no file is written beside it."""
+    if settings.secret is not None:
+        return settings.secret.get_secret_value().encode()
+    return token_bytes(32) if in_memory else secret_of(settings.make_data_dir())
+
+
+def _api(services: Services, authenticator: Authenticator, address: ClientAddress, pages: Pages) -> FastAPI:
     api = FastAPI(title="Keyside", version=__version__, docs_url=None, redoc_url=None)
     handle_errors(api)
     serve_docs(api)
     api.include_router(health_router(services.store.chat_log))
-    api.include_router(account_router(authenticator))
+    api.include_router(account_router(authenticator, address))
     api.include_router(
         native_router(
             authenticator,

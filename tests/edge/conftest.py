@@ -93,7 +93,7 @@ def _sign_in(_serve: Serve) -> Callable[[str], dict[str, str]]:
 
     async def redeem(server: LiveServer) -> dict[str, str]:
         async with server.http(origin=server.url) as client:
-            code = server.link.rpartition("#")[2]
+            code = server.link.rpartition("=")[2]
             answer = await client.post("/api/auth/redeem", json={"code": code})
             assert answer.status_code == 200, answer.text
             return {"cookie": f"keyside_session={answer.cookies['keyside_session']}", "origin": server.url}

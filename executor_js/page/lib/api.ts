@@ -8,6 +8,7 @@ import type {
   ErrorBody,
   ExecutorPage,
   Link,
+  LinkOwner,
   MessagePage,
   ModelPage,
   NewRun,
@@ -93,6 +94,7 @@ const query = (params: Record<string, string | number | null>): string => {
 
 export const api = {
   me: () => call<Account>("GET", "/api/auth/me"),
+  linkOwner: (code: string) => call<LinkOwner>("POST", "/api/auth/links/check", { code }),
   redeem: (code: string) => call<unknown>("POST", "/api/auth/redeem", { code }),
   logout: () => call<void>("POST", "/api/auth/logout"),
   newLink: () => call<Link>("POST", "/api/auth/links"),

@@ -10,7 +10,7 @@ import { type ChatView, withEarlier } from "../viewer/chat-view";
 import { type Line, ViewerSocket } from "../viewer/socket";
 import { refreshChats } from "./chats";
 import { refreshModels } from "./models";
-import { checkSession } from "./session";
+import { checkSession, useSession } from "./session";
 
 interface Live {
   readonly line: Line;
@@ -95,8 +95,10 @@ function message(event: ServerMessage): void {
 
 export function startLive(): void {
   if (socket) return;
-  const connect = socketIo({ url: location.origin, client: { name: "page", version: VERSION } });
-  socket = new ViewerSocket(connect, { line, message, refused: checkSession });
+  const { session } = useSession.getState();
+  const userId = session.state === "in" ? session.account.id : undefined;
+  const connect = socketIo({ url: location.origin, userId, client: { name: "page", version: VERSION } });
+  socket = new ViewerSocket(connect, { line, message, refused: () => void checkSession() });
   socket.open();
   addEventListener("online", wake);
 }

@@ -18,7 +18,11 @@ export async function openBrowserHost(name: string): Promise<ServedHost> {
   const vault = await openVault(read.user);
   const host = new Host({
     vault,
-    connect: socketIo({ url: location.origin, client: { name: "keyside-browser", version: read.version } }),
+    connect: socketIo({
+      url: location.origin,
+      userId: Number(read.user),
+      client: { name: "keyside-browser", version: read.version },
+    }),
     clock: systemClock,
     upstream: {
       fetch: (url, init) => fetch(url, init),

@@ -126,8 +126,8 @@ class ModelPage(Wire):
     next_cursor: str | None = None
 
 
-class Redeem(Wire):
-    """`POST /api/auth/redeem`: the code of a one-time sign-in link."""
+class LinkCode(Wire):
+    """`POST /api/auth/redeem` and `/api/auth/links/check`: the code of a one-time sign-in link."""
 
     code: str = Field(min_length=1, max_length=100)
 
@@ -138,6 +138,14 @@ class Account(Wire):
     id: int
     name: str
     auth: Literal["local", "off"]
+
+
+class LinkOwner(Wire):
+    """The account that a sign-in link signs in to, and the one that this browser is signed in to now."""
+
+    id: int
+    name: str
+    signed_in: Account | None
 
 
 class Link(Wire):

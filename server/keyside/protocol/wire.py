@@ -40,6 +40,7 @@ class ConnectAuth(Wire):
     """`auth`: what a client may send when it connects (C2, C3)."""
 
     token: str | None = Field(default=None, max_length=300)
+    user_id: int | None = None
     client: ClientInfo | None = None
 
 

@@ -47,10 +47,10 @@ def native_router(
 ) -> APIRouter:
     """All routes of this face."""
     router = APIRouter(prefix="/api")
-    reader = authenticator.current("chats")
+    reader, spender = authenticator.current("chats"), authenticator.current("chats", "api")
     _add_chats(router, reader, chats)
     _add_messages(router, reader, messages)
-    _add_runs(router, reader, requests, followers)
+    _add_runs(router, reader, spender, requests, followers)
     _add_executors(router, authenticator, presence, runs)
     return router
 
@@ -116,8 +116,9 @@ def _add_messages(router: APIRouter, reader, messages: Messages) -> None:  # typ
         await messages.remove(who.user_id, chat_id, message_id)
 
 
-def _add_runs(router: APIRouter, reader, requests: RunRequests, followers: Followers) -> None:  # type: ignore[no-untyped-def]
+def _add_runs(router: APIRouter, reader, spender, requests: RunRequests, followers: Followers) -> None:  # type: ignore[no-untyped-def]
     Reader = Annotated[Identity, Depends(reader)]  # noqa: N806
+    Spender = Annotated[Identity, Depends(spender)]  # noqa: N806
 
     @router.post(
         "/chats/{chat_id}/runs",
@@ -125,7 +126,7 @@ def _add_runs(router: APIRouter, reader, requests: RunRequests, followers: Follo
         tags=["runs"],
         responses=_CHANGE | documented("model_not_found", "no_executor", "session_gone"),
     )
-    async def start(chat_id: int, body: NewRun, who: Reader) -> Started:
+    async def start(chat_id: int, body: NewRun, who: Spender) -> Started:
         """Asks for an answer. It comes by the socket, or by `/api/runs/{id}/events`."""
         return await requests.start(who.user_id, chat_id, body)
 

@@ -54,6 +54,8 @@ def openai_router(authenticator: Authenticator, api_calls: ApiCalls) -> APIRoute
         """An OpenAI chat completion. `session_id` names the socket that is to run it."""
         try:
             asked, new = _read(await request.body())
+            if asked.chat_id is not None:
+                who.require("chats")
             key, wait_seconds = _key(request), _wait(request)
             async with AsyncExitStack() as stack:
                 opened = api_calls.open(who.user_id, asked.chat_id, new, key=key, wait_seconds=wait_seconds)

@@ -54,7 +54,7 @@ def doors(static: Path, *, public_url: str = LOCAL, auth: Literal["local", "off"
     accounts = Accounts(MemoryAccounts(), SystemClock(), RandomIds(), Notices())
     origins = origins_of(public_url, host="127.0.0.1", port=8000, tls=False)
     authenticator = Authenticator(accounts, origins, auth)
-    app = FastAPI(title="Keyside", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Keyside", docs_url=None, redoc_url=None, redirect_slashes=False)
     handle_errors(app)
     serve_docs(app)
     app.include_router(account_router(authenticator))

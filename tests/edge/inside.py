@@ -14,7 +14,7 @@ import httpx
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from keyside.app import Application, MemoryStore, create_app
+from keyside.app import Application, create_app
 from keyside.settings import Settings
 from tests.edge.live import SECONDS
 
@@ -67,12 +67,12 @@ async def listening(settings: Settings, asgi: ASGIApp, listener: socket.socket) 
 
 @asynccontextmanager
 async def inside(folder: Path) -> AsyncIterator[Inside]:
-    """A server with sign-in that keeps nothing, on a free port."""
+    """A server with sign-in, on a free port."""
     # With the protocol named, asyncio sends without delay.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         settings = Settings(data_dir=folder, port=listener.getsockname()[1])
-        application = create_app(settings, store=MemoryStore(), static=folder)
+        application = create_app(settings, static=folder)
         await application.start()
         try:
             async with listening(settings, application.asgi, listener):

@@ -121,7 +121,7 @@ SAME_IDS: dict[str, tuple[Try, ...]] = {
     ),
     "POST /api/chats/{chat_id}/runs": (Try(202, SAID | {"run_id": "{run}"}, path=MY_CHAT),),
 }
-"""Ids are unique for a user only, so the second one may have the same. That comes last: from then on they are its own."""
+"""Ids are unique for a user only, so the second one may have the same. This comes last: then they are its own."""
 
 FRAME: Any = {"attempt": "{attempt}", "index": "{expected}", "lines": [text_line("forged")]}
 READY: Any = {

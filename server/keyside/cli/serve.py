@@ -148,7 +148,8 @@ def _set_up_log(level: str) -> None:
     least = logging.INFO if level == "debug" else logging.WARNING
     for chatty in ("uvicorn", "alembic"):
         logging.getLogger(chatty).setLevel(max(least, logging.getLogger().level))
-    bounded("uvicorn.error")
+    for written_by_clients in ("uvicorn.error", "asyncio"):
+        bounded(written_by_clients)
 
 
 def _check_certificate(settings: Settings) -> None:

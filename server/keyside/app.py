@@ -249,7 +249,7 @@ def _secret(settings: Settings, *, in_memory: bool) -> bytes:
 
 
 def _api(services: Services, authenticator: Authenticator, address: ClientAddress, pages: Pages) -> FastAPI:
-    api = FastAPI(title="Keyside", version=__version__, docs_url=None, redoc_url=None)
+    api = FastAPI(title="Keyside", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     handle_errors(api)
     serve_docs(api)
     api.include_router(health_router(services.store.chat_log))

@@ -20,6 +20,7 @@ SOCKET_TESTS = {
     "test_blocking_client",
     "test_websocket_frames",
     "test_durable",
+    "test_server_log",
 }
 """The modules whose tests run on servers with both transports; the others need only the usual one."""
 SOME_SOCKET_TESTS = {"test_completions"}
@@ -37,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @contextmanager
-def _served(folder: Path, auth: str, transport: str) -> Iterator[LiveServer]:
+def served(folder: Path, auth: str, transport: str) -> Iterator[LiveServer]:
     server = LiveServer(folder, auth, transport=transport)
     try:
         server.start()
@@ -54,7 +55,7 @@ def _serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         @cache
         def serve(auth: str, transport: str) -> LiveServer:
             folder = tmp_path_factory.mktemp(f"{auth}-{transport}")
-            return servers.enter_context(_served(folder, auth, transport))
+            return servers.enter_context(served(folder, auth, transport))
 
         yield serve
 
@@ -110,5 +111,5 @@ def signed_in(_sign_in: Callable[[str], dict[str, str]], transport: str) -> dict
 @pytest.fixture
 def own_server(tmp_path: Path, transport: str) -> Iterator[LiveServer]:
     """A server of this test alone, that it may kill and start again."""
-    with _served(tmp_path, "off", transport) as server, _quiet(server):
+    with served(tmp_path, "off", transport) as server, _quiet(server):
         yield server

@@ -15,6 +15,7 @@ from keyside.services.account_store import User
 from keyside.services.accounts import Accounts, Identity
 from keyside.services.notices import Notices
 from keyside.web.auth import Authenticator
+from keyside.web.callers import Callers
 from keyside.web.client_address import ClientAddress, networks_of
 from keyside.web.gate import Gate
 from keyside.web.http.account import account_router
@@ -65,13 +66,14 @@ def doors(
     accounts = Accounts(store, SystemClock(), RandomIds(), Notices())
     origins = origins_of(public_url, host="127.0.0.1", port=8000, tls=False)
     authenticator = Authenticator(accounts, origins, auth, b"what signs the cookies of the tests")
-    app = FastAPI(title="Keyside", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Keyside", docs_url=None, redoc_url=None, redirect_slashes=False)
     handle_errors(app)
     serve_docs(app)
     app.include_router(account_router(authenticator, ClientAddress(networks_of(trusted_proxies))))
     _add_probes(app, authenticator)
     app.router.default = Pages(static, origins)
-    return Doors(store, accounts, authenticator, SecurityHeaders(Gate(app, authenticator), origins), public_url)
+    gate = Gate(Callers(app, authenticator, 100), authenticator)
+    return Doors(store, accounts, authenticator, SecurityHeaders(gate, origins), public_url)
 
 
 def _add_probes(app: FastAPI, authenticator: Authenticator) -> None:

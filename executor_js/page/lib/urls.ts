@@ -1,10 +1,14 @@
 /** Decides which addresses from a model the page may load or link to. */
 
-/** Whether an image may be loaded: the page never fetches from elsewhere, it would tell them what is read. */
+/** A file that was uploaded to this server. No name begins with a dot, so none leads out of the folder. */
+const UPLOAD = /^\/uploads(\/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+$/;
+
+/**
+ * Whether an image may be loaded: one that is here already, or an upload. Elsewhere it would tell what is read, and
+ * any other path of this server may be a call.
+ */
 export function ownImage(url: string): boolean {
-  return (
-    /^data:image\/(png|jpeg|gif|webp|avif);/i.test(url) || url.startsWith("blob:") || /^\/(?!\/)/.test(url)
-  );
+  return /^data:image\/(png|jpeg|gif|webp|avif);/i.test(url) || UPLOAD.test(url);
 }
 
 /** An address that a person may follow, or null. No model has a sign-in link to give, at whatever address. */

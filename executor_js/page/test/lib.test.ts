@@ -17,13 +17,27 @@ describe("ids", () => {
 
 describe("addresses from a model", () => {
   it("[S4] only images that are here already are loaded", () => {
-    expect(["data:image/png;base64,AA", "blob:x", "/uploads/a.png"].every(ownImage)).toBe(true);
+    expect(["data:image/png;base64,AA", "/uploads/a.png", "/uploads/1/b-c.webp"].every(ownImage)).toBe(true);
     const others = [
       "https://x.test/a.png",
       "//x.test/a.png",
       "data:image/svg+xml,<svg/>",
       "javascript:0",
+      "blob:x",
       "",
+      "/",
+      "/api/auth/me",
+      "/uploads/",
+      "/uploads/../api/auth/me",
+      "/uploads/a/../../api/auth/me",
+      "/uploads/%2e%2e/api/auth/me",
+      "/uploads/.%2e/api/auth/me",
+      "/uploads/..\\api",
+      "/uploads//x.test/a.png",
+      "/uploads/a.png?x",
+      "uploads/a.png",
+      "/UPLOADS/a.png",
+      "/uploads/a.png\n/../../api",
     ];
     expect(others.some(ownImage)).toBe(false);
   });

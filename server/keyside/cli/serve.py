@@ -26,6 +26,7 @@ from keyside.adapters.listener.http import Guard, GuardedHttp
 from keyside.adapters.listener.server import GuardedServer
 from keyside.adapters.listener.strangers import Strangers
 from keyside.adapters.listener.websocket import GuardedWebSocket
+from keyside.adapters.log_lines import LineFormatter, bounded
 from keyside.adapters.socketio.connection import Connection
 from keyside.cli.problems import Problem, foreseeable
 from keyside.protocol.wire import MAX_PACKET
@@ -173,13 +174,15 @@ def _has_screen() -> bool:
 
 
 def _set_up_log(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
     # uvicorn's debug log shows every header and socket message, and so cookies and tokens. It stays off.
     least = logging.INFO if level == "debug" else logging.WARNING
     for chatty in ("uvicorn", "alembic"):
         logging.getLogger(chatty).setLevel(max(least, logging.getLogger().level))
+    for written_by_clients in ("uvicorn.error", "asyncio"):
+        bounded(written_by_clients)
 
 
 def _check_certificate(settings: Settings) -> None:

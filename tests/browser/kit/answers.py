@@ -27,7 +27,8 @@ HOSTILE = (
     "Before <img src=x onerror=\"window.hacked='img'\"> and <script>window.hacked='script'</script> after.\n\n"
     "<iframe src='https://tracker.invalid/frame'></iframe>\n\n<svg onload=\"window.hacked='svg'\"></svg>\n\n"
     "[click me](javascript:window.hacked='link') and [me](data:text/html,<script>1</script>)\n\n"
-    "![a picture](https://tracker.invalid/pixel.png) and <img src='https://tracker.invalid/raw.png'>\n\nThe end.\n"
+    "![a picture](https://tracker.invalid/pixel.png) and <img src='https://tracker.invalid/raw.png'>\n\n"
+    "![a call](/api/auth/sessions) and ![another](/uploads/../api/tokens)\n\nThe end.\n"
 )
 LURES = (
     "Read [one](/#signin=canary-1), [two](#signin=canary-2), [three](http://127.0.0.1:1/#signin=canary-3), "

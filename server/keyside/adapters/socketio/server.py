@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 from engineio.payload import Payload
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from keyside.adapters.log_lines import bounded
 from keyside.adapters.socketio.codec import Json
 from keyside.adapters.socketio.lean import LeanServer
 from keyside.adapters.socketio.packets import ServerPacket
@@ -20,12 +21,29 @@ PATHS = frozenset({"/ws", "/ws/socket.io"})
 TransportName = Literal["lean", "stock"]
 """`lean` overrides private parts of the libraries for speed (`transport.py`); `stock` runs their own classes."""
 
+log = bounded(__name__)
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """A filter for the libraries' log: what clients send wrongly is no reason for a traceback."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r}", None
+        record.exc_info = record.exc_text = None
+    return True
+
+
+_libraries_log = logging.getLogger("keyside.transport")
+"""In the place of the libraries' own loggers, which write to stderr by themselves."""
+_libraries_log.setLevel(logging.ERROR)  # below that they show every packet
+_libraries_log.addFilter(_in_one_line)
+bounded(_libraries_log.name)
+
 
 def make_server(transport: TransportName, connect_limits: ConnectLimits | None = None) -> StockServer:
     """A Socket.IO server with the project's limits and timings. Which origins may connect is not its business."""
     Payload.max_decode_packets = 1000  # what a polling client sends beyond it would be lost without a word
     kind = LeanServer if transport == "lean" else StockServer
-    server = kind(
+    return kind(
         connect_limits or ConnectLimits(),
         async_mode="asgi",
         client_manager=Manager(),
@@ -37,9 +55,9 @@ def make_server(transport: TransportName, connect_limits: ConnectLimits | None =
         ping_timeout=10,
         http_compression=False,
         async_handlers=True,
+        logger=_libraries_log,
+        engineio_logger=_libraries_log,
     )
-    server.eio.logger.addFilter(_in_one_line)
-    return server
 
 
 class Endpoint:
@@ -71,12 +89,4 @@ class Endpoint:
         try:
             await self._sio.handle_request(scope, receive, send)
         except ValueError as error:
-            self._sio.eio.logger.warning("a socket was closed for what it sent: %r", error)
-
-
-def _in_one_line(record: logging.LogRecord) -> bool:
-    """A filter for the transport's log: what clients send wrongly is no reason for a traceback."""
-    if record.exc_info and record.exc_info[1] is not None:
-        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r}", None
-        record.exc_info = record.exc_text = None
-    return True
+            log.warning("a socket was closed for what it sent: %r", error)

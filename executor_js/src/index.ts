@@ -9,7 +9,7 @@ export { ERRORS, type ErrorCode } from "./errors.gen";
 export { Executor, type ExecutorOptions, type ExecutorStatus } from "./executor";
 export { FailureError, failure } from "./failures";
 export { MemoryLink, type Serve } from "./link/memory";
-export { cleaner, guarded } from "./link/redaction";
+export { Redaction } from "./link/redaction";
 export { type SocketOptions, socketIo } from "./link/socketio";
 export type { Connect, Handlers, Transport } from "./link/transport";
 export type * from "./protocol.gen";

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { failure } from "../src/failures";
+import { Redaction } from "../src/link/redaction";
 import { Outbox } from "../src/outbox";
 import type { Frame } from "../src/protocol.gen";
 import { FakeClock, settle } from "./kit/clock";
@@ -12,6 +13,7 @@ class Bench {
   readonly clock = new FakeClock();
   readonly frames: Frame[] = [];
   readonly told: string[] = [];
+  secrets: readonly string[] = [];
   readonly outbox: Outbox;
   private answers: ((ack: unknown) => void)[] = [];
 
@@ -19,6 +21,7 @@ class Bench {
     this.outbox = new Outbox({
       attempt: 3,
       clock: this.clock,
+      redaction: new Redaction(() => this.secrets).lines(),
       send: (frame, answered) => {
         this.frames.push(frame);
         this.answers.push(answered);

@@ -3,6 +3,7 @@ import type { ConnectionDraft, ConnectionState, HostState } from "../src/client/
 import { openExecutor } from "../src/client/open";
 import { type Port, type ServedHost, serve } from "../src/client/ports";
 import { FailureError, failure } from "../src/failures";
+import { Redaction } from "../src/link/redaction";
 import { browserName, readWorkerName, vaultName, workerName } from "../src/names";
 import { settle } from "./kit/clock";
 
@@ -16,9 +17,11 @@ const STATE: HostState = {
   running: 0,
 };
 
+const CANARY = "canary-key-of-the-worker";
 const DRAFT: ConnectionDraft = { provider: "custom", label: "Box", baseUrl: "https://box.example/v1" };
 
 class FakeHost implements ServedHost {
+  readonly clean = new Redaction(() => [CANARY]).clean;
   readonly asked: string[] = [];
   current = STATE;
   private readonly listeners = new Set<() => void>();

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { cleaner, wellFormed } from "../src/link/redaction";
+import { Redaction } from "../src/link/redaction";
+import { wellFormed } from "../src/link/well-formed";
 
 // Read as a file: a bundler's JSON cannot hold half a character.
 const vectors: readonly { readonly text: string; readonly clean: string }[] = JSON.parse(
@@ -9,7 +10,7 @@ const vectors: readonly { readonly text: string; readonly clean: string }[] = JS
 
 const CANARY = 'canary/0123456789"é\\end';
 let secrets: readonly string[] = [];
-const clean = cleaner(() => secrets);
+const { clean } = new Redaction(() => secrets);
 
 describe("what leaves", () => {
   it("[E13] holds no secret, however it is written", () => {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { openai } from "../src/dialects/openai";
+import { Redaction } from "../src/link/redaction";
 import type { Finish } from "../src/protocol.gen";
 import type { Place } from "../src/upstream/explain";
 import { providerOf } from "../src/upstream/providers";
@@ -11,6 +12,8 @@ const NODE: Place = { kind: "node", https: false };
 const BROWSER: Place = { kind: "browser", https: false };
 const DONE = event("[DONE]");
 
+let secrets: readonly string[] = [];
+const { clean } = new Redaction(() => secrets);
 let upstream: UpstreamDouble;
 
 beforeAll(async () => {
@@ -19,6 +22,7 @@ beforeAll(async () => {
 afterAll(() => upstream.stop());
 beforeEach(() => {
   upstream.asked.length = 0;
+  secrets = [];
 });
 
 interface Result {
@@ -54,7 +58,7 @@ function call({
   return {
     target: { provider, baseUrl, key: "sk-test" },
     dialect: openai,
-    who: { label: "Example", provider: providerOf(provider), baseUrl, hasKey: true, model: "gpt" },
+    who: { label: "Example", provider: providerOf(provider), baseUrl, hasKey: true, model: "gpt", clean },
     model: "gpt",
     formData: { messages: [], ...formData },
     limits: { firstLine: null, idle: null },

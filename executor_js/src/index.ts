@@ -13,4 +13,5 @@ export { Redaction } from "./link/redaction";
 export { type SocketOptions, socketIo } from "./link/socketio";
 export type { Connect, Handlers, Transport } from "./link/transport";
 export type * from "./protocol.gen";
+export { isBaseUrl } from "./upstream/base-url";
 export { type Call, type Fetch, run, type Upstream } from "./upstream/runner";

@@ -137,6 +137,7 @@ describe("a stream", () => {
     ["content_filter", "content_filter"],
     ["length", "length"],
     ["eos", "stop"],
+    ["constructor", "stop"],
   ])("[E7] finish reason %s is %s", async (theirs, ours) => {
     upstream.sends([event(chunk("", theirs)), DONE]);
     expect((await ask()).finish.reason).toBe(ours);

@@ -33,7 +33,7 @@ export class Redaction {
 
   readonly clean: Clean = (value) => {
     const finder = this.newest();
-    return mapStrings(value, (text) => wellFormed(withoutFinds(finder, text)));
+    return cleaned(value, finder) as typeof value;
   };
 
   /** For the lines of one attempt. */
@@ -107,13 +107,13 @@ function withCleanLines(payload: unknown, clean: Clean): unknown {
   return { ...clean(others), lines };
 }
 
-function mapStrings<T>(value: T, map: (text: string) => string): T {
-  return mapValue(value, map) as T;
-}
-
-function mapValue(value: unknown, map: (text: string) => string): unknown {
-  if (typeof value === "string") return map(value);
-  if (Array.isArray(value)) return value.map((item) => mapValue(item, map));
+function cleaned(value: unknown, finder: Finder): unknown {
+  if (typeof value === "string") return wellFormed(withoutFinds(finder, value));
+  if (Array.isArray(value)) return value.map((item) => cleaned(item, finder));
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [map(key), mapValue(item, map)]));
+  const entries = Object.entries(value).map(([key, item]) => [
+    withoutFinds(finder, key),
+    cleaned(item, finder),
+  ]);
+  return Object.fromEntries(entries);
 }

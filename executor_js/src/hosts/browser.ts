@@ -75,6 +75,7 @@ class BrowserHost {
   served(): ServedHost {
     const { host } = this;
     return {
+      clean: host.clean,
       hello: (page) => void this.pageOpened(page),
       stop: () => this.stop(),
       state: () => host.state(),

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
+from keyside.adapters.listener.http import GuardedHttp
 from keyside.app import Application, create_app
 from keyside.settings import Settings
 from tests.edge.live import SECONDS
@@ -49,13 +49,14 @@ def socket_headers(browser: httpx.AsyncClient) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def listening(settings: Settings, asgi: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+async def listening(settings: Settings, application: Application, listener: socket.socket) -> AsyncIterator[None]:
     """Serves the application as `keyside serve` does, in this event loop."""
     serve = importlib.import_module("keyside.cli.serve")  # `keyside.cli.serve` is a command, too
-    config = serve._config(settings, asgi)
+    config = serve._config(settings, application.asgi)
     config.load()
     state = ServerState()
-    protocol: Any = partial(config.http_protocol_class, config=config, server_state=state, app_state={})
+    guard = serve._guard(settings, application.address)
+    protocol: Any = partial(GuardedHttp, guard=guard, config=config, server_state=state, app_state={})
     server = await asyncio.get_running_loop().create_server(protocol, sock=listener)
     try:
         yield
@@ -75,7 +76,7 @@ async def inside(folder: Path) -> AsyncIterator[Inside]:
         application = create_app(settings, static=folder)
         await application.start()
         try:
-            async with listening(settings, application.asgi, listener):
+            async with listening(settings, application, listener):
                 yield Inside(application, settings.url)
         finally:
             await application.stop()

@@ -52,6 +52,7 @@ ROUTES: dict[str, tuple[Try, ...]] = {
     "GET /health/ready": (Try(200),),
     # --- the account
     "POST /api/auth/redeem": (Try(401, {"code": "{sign-in}"}), Try(401, {"code": "{token}"})),
+    "POST /api/auth/links/check": (Try(401, {"code": "{token}"}), Try(401, {"code": "{sign-in}"})),
     "GET /api/auth/me": (Try(200),),
     "POST /api/auth/logout": (Try(204, fresh=True),),
     "POST /api/auth/links": (Try(201),),

@@ -201,6 +201,7 @@ def _api(services: Services, authenticator: Authenticator, pages: Pages) -> Fast
             services.messages,
             services.requests,
             services.followers,
+            services.viewers,
             services.presence,
             services.runs,
         )

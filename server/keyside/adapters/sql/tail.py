@@ -1,5 +1,7 @@
 """The lines of one run in memory, compressed, with the events in which they came."""
 
+import codecs
+import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -12,6 +14,10 @@ from keyside.core.reading import read
 
 _BLOCK = 64
 """Frames that are compressed together."""
+BEGINNING = 512
+"""Bytes of a packed value that are enough to know with which event it begins."""
+_STEP = 64 * 1024
+"""Bytes that are unpacked at a time."""
 
 
 class StoredFrame(NamedTuple):
@@ -79,3 +85,29 @@ def compress_at_once(body: bytes) -> bytes:
 def unpack(body: bytes) -> list[StoredFrame]:
     """What `pack` made."""
     return [StoredFrame(*frame) for frame in orjson.loads(zlib.decompress(body))]
+
+
+def first_seq_of(beginning: bytes) -> int:
+    """The number of the first frame of a packed value, of which the `BEGINNING` is enough."""
+    text = zlib.decompressobj().decompress(beginning, 40)
+    return int(text[2:].partition(b",")[0])
+
+
+def unpack_each(body: bytes) -> Iterator[StoredFrame]:
+    """What `pack` made, one by one, so that of many lines only what is asked for takes memory."""
+    inflate, utf8, scan = zlib.decompressobj(), codecs.getincrementaldecoder("utf-8")(), json.JSONDecoder().raw_decode
+    text, at, step = "", 0, _STEP  # `at` is the bracket or the comma before the next frame
+    while True:
+        try:
+            frame, at = scan(text, at + 1)
+        except ValueError:  # not all of it is here yet
+            if inflate.eof:
+                return
+            more = inflate.decompress(body, step)
+            if not more and not inflate.eof:
+                raise zlib.error("the value is cut off") from None
+            text, at = text[at:] + utf8.decode(more), 0
+            body, step = inflate.unconsumed_tail, 2 * step
+        else:
+            step = _STEP
+            yield StoredFrame(*frame)

@@ -34,12 +34,12 @@ def _texts(message: Message) -> int:
     return len(message.content) + len(message.reasoning) + calls + sum(map(len, message.images)) + citations + error
 
 
-def first_of(entries: Iterable[Entry], most: int) -> tuple[Entry, ...]:
-    """As many of the entries as weigh at most so much; one at least."""
+def first_of(entries: Iterable[Entry], most: int, *, strict: bool = False) -> tuple[Entry, ...]:
+    """As many of the entries as weigh at most so much; one at least, unless this is `strict`."""
     taken: list[Entry] = []
     for entry in entries:
         most -= weight(entry.change)
-        if most < 0 and taken:
+        if most < 0 and (taken or strict):
             break
         taken.append(entry)
     return tuple(taken)

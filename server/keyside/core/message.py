@@ -19,9 +19,7 @@ def written(message: Message, run: Run, draft: Delta) -> Message:
 
     All of the text is there, also where the message was read in part.
     """
-    prefix = run.prefix
-    before = _as_delta(prefix) if prefix else Delta()
-    whole = merge((before, draft))
+    whole = merge((_as_delta(run.prefix), draft)) if run.prefix else draft
     return message.model_copy(
         update={
             "content": whole.content,

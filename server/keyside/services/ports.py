@@ -95,11 +95,13 @@ class ChatLog(Protocol):
         """The same, for a caller that waits; raises what `submit` reports."""
         ...
 
-    async def read(self, chat_id: int, *, after: int, most: int = MOST_READ) -> tuple[Entry, ...] | None:
+    async def read(
+        self, chat_id: int, *, after: int, most: int = MOST_READ, strict: bool = False
+    ) -> tuple[Entry, ...] | None:
         """The events after `after`, without a gap; `None` where `after` lies outside of floor and head.
 
-        They are as many as weigh about `most`, and one at least: there are no more where nothing comes back. The floor
-        is 0, until messages are removed: their lines go with them, and it rises to the last of these. Runs may be
+        They are as many as weigh about `most`, and one at least: there are no more where nothing comes back. If this is
+        `strict`, nothing comes back also where the first of them is heavier by itself. The floor is 0, until messages are removed: their lines go with them, and it rises to the last of these. Runs may be
         without their request's parameters and their prefix, which nobody is shown.
         """
         ...

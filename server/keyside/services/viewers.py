@@ -1,5 +1,6 @@
 """Sockets that have chats open: what they get when they open one, and what they are told besides."""
 
+import asyncio
 from typing import Any
 
 from keyside.core.fitting import fitted, json_size
@@ -19,6 +20,8 @@ MOST_OPEN = 1000
 HEADS_SECONDS = 10
 _TRIES = 100
 """How often a chat is read again because it changed in the middle of it."""
+_AT_ONCE = 8
+"""Chats that are read at the same time to be opened: each takes the memory of an answer, whoever asks."""
 _ENVELOPE = 200
 """Bytes of an acknowledgement besides its snapshot or its events."""
 
@@ -32,6 +35,7 @@ class Viewers:
         self._hub = hub
         self._clock = clock
         self._opened: dict[str, set[int]] = {}
+        self._reading = asyncio.Semaphore(_AT_ONCE)
 
     def connect(self, session_id: str) -> None:
         """A socket is here; only such a one can open chats."""
@@ -51,6 +55,10 @@ class Viewers:
                 raise KeysideError("too_many_open", f"This socket has {MOST_OPEN} chats open. Close some of them.")
             opened.add(chat_id)
         await self._hub.join(session_id, chat_room(chat_id))
+        async with self._reading:
+            return await self._opening(chat_id, after)
+
+    async def _opening(self, chat_id: int, after: int | None) -> dict[str, Any]:
         events = None if after is None else await self._events(chat_id, after)
         if after is not None and events is not None:
             return {"ok": True, "snapshot": None, "events": events, "seq": after + len(events)}
@@ -100,7 +108,7 @@ class Viewers:
         head = (await self._log.heads([chat_id])).get(chat_id, 0)
         if after < head - MOST_EVENTS:
             return None
-        entries = await self._log.read(chat_id, after=after)
+        entries = await self._log.read(chat_id, after=after, strict=True)
         if entries is None or after + len(entries) < head:
             return None
         events = [entry.payload for entry in entries]

@@ -175,13 +175,16 @@ class MemoryChatLog:
 
     # --- events ----------------------------------------------------------------------------------
 
-    async def read(self, chat_id: int, *, after: int, most: int = MOST_READ) -> tuple[Entry, ...] | None:
+    async def read(
+        self, chat_id: int, *, after: int, most: int = MOST_READ, strict: bool = False
+    ) -> tuple[Entry, ...] | None:
         """See `ChatLog`."""
         kept = self._chats.get(chat_id)
         if kept is None or not kept.floor <= after <= len(kept.entries):
             return None
         behind = itertools.islice(kept.entries, after, None)
-        return first_of((replace(entry, change=self._now(kept, entry.change)) for entry in behind), most)
+        entries = (replace(entry, change=self._now(kept, entry.change)) for entry in behind)
+        return first_of(entries, most, strict=strict)
 
     async def changed_after(self, chat_id: int, seq: int, names: Collection[Name]) -> frozenset[Name]:
         """See `ChatLog`."""

@@ -65,7 +65,7 @@ class Loaded:
     entries: list[Entry] = field(default_factory=list)
 
 
-def load_events(session: Session, chat_id: int, after: int, most: int) -> Loaded | None:
+def load_events(session: Session, chat_id: int, after: int, most: int, *, strict: bool) -> Loaded | None:
     """The events after `after` that are in the database, as many as weigh `most`; what they name is as it is now."""
     chat = load_row(session, chat_id)
     if chat is None:
@@ -80,8 +80,8 @@ def load_events(session: Session, chat_id: int, after: int, most: int) -> Loaded
         if part.seq > loaded.last:
             break
         most -= part.weight
-        if most < 0 and parts:
-            loaded.last = parts[-1].seq
+        if most < 0 and (parts or strict):
+            loaded.last = part.seq - 1
             break
         if part.weight:
             parts.append(part)

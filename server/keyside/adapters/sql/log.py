@@ -91,12 +91,14 @@ class SqlChatLog:
 
     # --- events ----------------------------------------------------------------------------------
 
-    async def read(self, chat_id: int, *, after: int, most: int = MOST_READ) -> tuple[Entry, ...] | None:
+    async def read(
+        self, chat_id: int, *, after: int, most: int = MOST_READ, strict: bool = False
+    ) -> tuple[Entry, ...] | None:
         """See `ChatLog`."""
         if after > _LARGEST:
             return None
         for _ in range(_RETRIES):
-            loaded = await self._query(lambda s: event_read.load_events(s, chat_id, after, most))
+            loaded = await self._query(lambda s: event_read.load_events(s, chat_id, after, most, strict=strict))
             if loaded is None or after < loaded.floor:
                 return None
             tails = self._tails_of(loaded.running)
@@ -110,7 +112,7 @@ class SqlChatLog:
                 loaded.entries += [event_read.entry_of(run, frame) for frame in frames]
             entries = _without_gap(loaded.entries, after)
             if after + len(entries) >= min(last, loaded.seq):
-                return first_of(entries, most)
+                return first_of(entries, most, strict=strict)
         raise Unavailable("the chat changes faster than it can be read")
 
     def _tails_of(self, running: list[Run]) -> list[tuple[Run, Tail]] | None:

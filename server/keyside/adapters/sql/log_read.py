@@ -13,7 +13,6 @@ from keyside.adapters.sql.rows import chat_of
 from keyside.adapters.sql.tables import CHAT, LINES, RUN
 from keyside.adapters.sql.tail import StoredFrame, unpack
 from keyside.core.changes import view
-from keyside.core.fitting import cut
 from keyside.core.run import ENDED, Run
 from keyside.protocol.entities import Chat
 from keyside.services.ports import Page, View
@@ -107,8 +106,6 @@ def load_view(session: Session, chat_id: int, limit: int, most: int) -> View | N
     if row is None:
         return None
     shown = tree_read.load_newest(session, row.user_id, chat_id, row.head_id, limit, most)
-    if len(shown) == 1:
-        shown = (cut(shown[0], most),)
     ids = [message.id for message in shown]
     runs = run_read.load_shown(session, chat_id, ids)
     return View(

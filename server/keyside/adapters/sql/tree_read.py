@@ -9,21 +9,21 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Select, TextClause, and_, bindparam, func, literal, select, text
+from sqlalchemy import Integer, Select, TextClause, and_, bindparam, func, literal, select, text
 from sqlmodel import Session
 
 from keyside.adapters.cursors import position_of
 from keyside.adapters.sql.each import each, listed
 from keyside.adapters.sql.rows import message_of
 from keyside.adapters.sql.tables import MESSAGE
-from keyside.core.fitting import FIELDS
+from keyside.core.fitting import FIELDS, cut
 from keyside.core.tree import NEAREST, Link
 from keyside.protocol.entities import Message
 from keyside.services.ports import Piece
 
 _ALL = 2**31
 """More messages than a branch can have."""
-_AT_ONCE = 16
+_AT_ONCE = 8
 """Messages that are weighed at a time. SQLite goes through their texts for that."""
 _OLDEST_FIRST = MESSAGE.c.n
 _OF_USER = MESSAGE.c.user_id == bindparam("user_id")
@@ -53,6 +53,12 @@ _ONE = select(MESSAGE).where(_OF_USER, MESSAGE.c.id == bindparam("id"))
 _NUMBERS_UP = _upwards()
 _NUMBERS_BEHIND = select(MESSAGE.c.n).where(_MINE, MESSAGE.c.n > bindparam("after")).order_by(_OLDEST_FIRST)
 _BY_NUMBER = select(MESSAGE).where(MESSAGE.c.n.in_(each("numbers")))
+_ENDS = [
+    func.substr(MESSAGE.c[name], -bindparam("most", type_=Integer)).label(name) for name in ("content", "reasoning")
+]
+_OTHERS = [column for column in MESSAGE.c if column.name not in ("content", "reasoning")]
+_ENDS_BY_NUMBER = select(*_OTHERS, *_ENDS).where(MESSAGE.c.n.in_(each("numbers")))
+"""Messages of whose texts no more is loaded than `cut` could leave."""
 _WEIGHTS = select(MESSAGE.c.n, _WEIGHT.label("weight")).where(MESSAGE.c.n.in_(each("numbers")))
 _NAMED = select(MESSAGE.c.id, MESSAGE.c.n, MESSAGE.c.chat_id, _WEIGHT.label("weight")).where(
     _OF_USER, MESSAGE.c.id.in_(each("ids"))
@@ -122,9 +128,12 @@ def load_branch(session: Session, user_id: int, chat_id: int, leaf_id: str, curs
 def load_newest(
     session: Session, user_id: int, chat_id: int, leaf_id: str | None, limit: int, most: int
 ) -> tuple[Message, ...]:
-    """The last of the messages down to the leaf, root first."""
+    """The last of the messages down to the leaf, root first. One that is too heavy by itself is cut."""
     taken = _fitting(session, _numbers_up(session, user_id, chat_id, leaf_id, limit), most)
-    return load_numbered(session, taken[::-1])
+    if len(taken) != 1:
+        return load_numbered(session, taken[::-1])
+    ends = _rows(session, _ENDS_BY_NUMBER, numbers=listed(taken), most=most)
+    return tuple(cut(message_of(row), most) for row in ends)
 
 
 def _numbers_up(session: Session, user_id: int, chat_id: int, leaf_id: str | None, most: int) -> Sequence[int]:

@@ -101,8 +101,9 @@ class ChatLog(Protocol):
         """The events after `after`, without a gap; `None` where `after` lies outside of floor and head.
 
         They are as many as weigh about `most`, and one at least: there are no more where nothing comes back. If this is
-        `strict`, nothing comes back also where the first of them is heavier by itself. The floor is 0, until messages are removed: their lines go with them, and it rises to the last of these. Runs may be
-        without their request's parameters and their prefix, which nobody is shown.
+        `strict`, nothing comes back also where the first of them is heavier by itself. The floor is 0, until messages
+        are removed: their lines go with them, and it rises to the last of these. Runs may be without their request's
+        parameters and their prefix, which nobody is shown.
         """
         ...
 

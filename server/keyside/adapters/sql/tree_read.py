@@ -53,11 +53,11 @@ _ONE = select(MESSAGE).where(_OF_USER, MESSAGE.c.id == bindparam("id"))
 _NUMBERS_UP = _upwards()
 _NUMBERS_BEHIND = select(MESSAGE.c.n).where(_MINE, MESSAGE.c.n > bindparam("after")).order_by(_OLDEST_FIRST)
 _BY_NUMBER = select(MESSAGE).where(MESSAGE.c.n.in_(each("numbers")))
-_ENDS = [
-    func.substr(MESSAGE.c[name], -bindparam("most", type_=Integer)).label(name) for name in ("content", "reasoning")
-]
-_OTHERS = [column for column in MESSAGE.c if column.name not in ("content", "reasoning")]
-_ENDS_BY_NUMBER = select(*_OTHERS, *_ENDS).where(MESSAGE.c.n.in_(each("numbers")))
+_TEXTS = ("content", "reasoning")
+_ENDS = [func.substr(MESSAGE.c[name], -bindparam("most", type_=Integer)).label(name) for name in _TEXTS]
+_ENDS_BY_NUMBER = select(*(column for column in MESSAGE.c if column.name not in _TEXTS), *_ENDS).where(
+    MESSAGE.c.n.in_(each("numbers"))
+)
 """Messages of whose texts no more is loaded than `cut` could leave."""
 _WEIGHTS = select(MESSAGE.c.n, _WEIGHT.label("weight")).where(MESSAGE.c.n.in_(each("numbers")))
 _NAMED = select(MESSAGE.c.id, MESSAGE.c.n, MESSAGE.c.chat_id, _WEIGHT.label("weight")).where(

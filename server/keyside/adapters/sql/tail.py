@@ -13,7 +13,9 @@ from keyside.core.frames import EndMark, end_mark_of
 from keyside.core.reading import read
 
 _BLOCK = 64
-"""Frames that are compressed together."""
+"""Frames that are compressed together, unless they are long."""
+_LONG = 256 * 1024
+"""Characters that are compressed at once, however few frames they are in: to read one frame is to unpack its block."""
 BEGINNING = 512
 """Bytes of a packed value that are enough to know with which event it begins."""
 _STEP = 64 * 1024
@@ -35,6 +37,7 @@ class Tail:
     def __init__(self, version: int, frames: Iterable[StoredFrame] = (), end_mark: EndMark | None = None) -> None:
         self._blocks: list[tuple[int, bytes]] = []
         self._open: list[StoredFrame] = []
+        self._open_size = 0
         self.version = version
         self.expected = 0
         self.seq = 0
@@ -53,9 +56,10 @@ class Tail:
         self.expected = frame.index + len(frame.lines)
         if end_mark is not None:
             self.end_mark = self.end_mark.then(end_mark) if self.end_mark else end_mark
-        if len(self._open) >= _BLOCK:
+        self._open_size += sum(map(len, frame.lines))
+        if len(self._open) >= _BLOCK or self._open_size >= _LONG:
             self._blocks.append((frame.seq, pack(self._open, at_once=True)))
-            self._open = []
+            self._open, self._open_size = [], 0
 
     def frames(self, after: int = 0) -> Iterator[StoredFrame]:
         """All frames after the event `after`, in order; what lies before is not unpacked."""

@@ -73,6 +73,10 @@ export const ERRORS = {
     "message": "An executor must connect by WebSocket, not by polling.",
     "retryable": false
   },
+  "too_many_open": {
+    "message": "This socket has as many chats open as it may. Close some of them.",
+    "retryable": false
+  },
   "unknown_event": {
     "message": "The server does not know this event.",
     "retryable": false

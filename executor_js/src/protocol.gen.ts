@@ -122,6 +122,7 @@ export interface Message {
   tool_calls: ToolCall[];
   images: string[];
   citations: Citation[];
+  partial: boolean;
   provider: string | null;
   model: string | null;
   run_id: string | null;
@@ -458,7 +459,16 @@ export interface LinkOwner {
   signed_in: Account | null;
 }
 /**
- * A page of messages, oldest first.
+ * `GET /api/chats/{id}/messages/{mid}`: the whole message, as it stands after the event `seq` of its chat.
+ *
+ * If a run is writing it, its text so far is there, and only deltas with a greater number are to be added.
+ */
+export interface MessageAt {
+  message: Message;
+  seq: number;
+}
+/**
+ * A page of messages, oldest first: of a long chat there are several, each with about 8 MiB of text.
  */
 export interface MessagePage {
   items: Message[];
@@ -559,6 +569,8 @@ export interface OpenAck {
 }
 /**
  * A chat as of one event: the newest messages of the shown branch, and the runs that have not ended (V1).
+ *
+ * Only the last message may be `partial`.
  */
 export interface Snapshot {
   chat: Chat;

@@ -261,6 +261,7 @@ def _api(services: Services, authenticator: Authenticator, address: ClientAddres
             services.messages,
             services.requests,
             services.followers,
+            services.viewers,
             services.presence,
             services.runs,
         )

@@ -21,6 +21,7 @@ SOCKET_TESTS = {
     "test_websocket_frames",
     "test_durable",
     "test_server_log",
+    "test_large_chats",
 }
 """The modules whose tests run on servers with both transports; the others need only the usual one."""
 SOME_SOCKET_TESTS = {"test_completions"}

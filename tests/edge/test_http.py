@@ -314,6 +314,7 @@ async def test_another_users_ids_are_not_found(
             ("PATCH", f"/api/chats/{chat_id}", {"title": "mine"}),
             ("DELETE", f"/api/chats/{chat_id}", None),
             ("GET", f"/api/chats/{chat_id}/messages", None),
+            ("GET", f"/api/chats/{chat_id}/messages/of-the-owner", None),
             ("POST", f"/api/chats/{chat_id}/messages", {"role": "user", "content": "x"}),
             ("PATCH", f"/api/chats/{chat_id}/messages/of-the-owner", {"content": "x"}),
             ("DELETE", f"/api/chats/{chat_id}/messages/of-the-owner", None),
@@ -324,6 +325,7 @@ async def test_another_users_ids_are_not_found(
         # In a chat of one's own, the id of another's message is nobody's, and free.
         own = await new_chat(stranger)
         path = f"/api/chats/{own}/messages"
+        assert code_of(await stranger.get(f"{path}/of-the-owner")) == (404, "not_found")
         assert code_of(await stranger.patch(f"{path}/of-the-owner", json={"content": "x"})) == (404, "not_found")
         assert (await stranger.post(path, json=message)).status_code == 201
         assert (await stranger.get("/api/chats")).json()["items"][0]["id"] == own

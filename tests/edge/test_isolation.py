@@ -76,6 +76,7 @@ ROUTES: dict[str, tuple[Try, ...]] = {
         Try(404, query={"branch": "{message}"}),
         Try(404, query={"branch": "{message}"}, path=MY_CHAT),
     ),
+    "GET /api/chats/{chat_id}/messages/{message_id}": (Try(404), Try(404, path=MY_CHAT)),
     "POST /api/chats/{chat_id}/messages": (
         Try(404, {"role": "user", "content": "added"}),
         Try(404, {"role": "user", "content": "added", "parent_id": "{message}"}, path=MY_CHAT),

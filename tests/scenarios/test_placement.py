@@ -121,7 +121,7 @@ async def test_a_model_that_none_ever_offered_is_not_found_at_once(server: Memor
     chat = await server.chat()
     with refused("model_not_found"):
         await server.ask(chat.id, model="test/unheard-of")
-    assert await server.store.chat_log.messages(server.user_id, chat.id) == ()
+    assert (await server.store.chat_log.messages(server.user_id, chat.id)).messages == ()
 
 
 @rule("R3")
@@ -163,7 +163,7 @@ async def test_a_programs_call_does_not_wait_for_an_absent_executor(
     new = NewRun(model="test/m", message=UserTurn(content="hi"))
     with refused("no_executor"):
         await server.services.requests.start(server.user_id, chat.id, new, caller=Caller("caller"))
-    assert await server.store.chat_log.messages(server.user_id, chat.id) == ()
+    assert (await server.store.chat_log.messages(server.user_id, chat.id)).messages == ()
 
 
 @rule("R3")

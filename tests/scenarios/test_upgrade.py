@@ -146,11 +146,11 @@ async def test_the_parts_of_a_message_and_the_tree_of_a_chat_are_kept(server: Me
     assert (message.status, message.reasoning, message.provider) == ("sent", "Let me think.", "test")
     assert [(call.id, call.name, call.arguments) for call in message.tool_calls] == [("call-1", "clock", "{}")]
     assert (message.prompt_tokens, message.completion_tokens) == (3, 2)
-    branches = await server.store.chat_log.messages(server.user_id, RUNS["first answer"]["chat_id"])
+    branches = (await server.store.chat_log.messages(server.user_id, RUNS["first answer"]["chat_id"])).messages
     parents = {message.id: message.parent_id for message in branches}
     answers = [RUNS[name]["message_id"] for name in ("first answer", "second answer", "other branch")]
     assert parents[answers[0]] == parents[answers[1]] != parents[answers[2]]
-    cut = await server.store.chat_log.messages(server.user_id, RUNS["kept"]["chat_id"])
+    cut = (await server.store.chat_log.messages(server.user_id, RUNS["kept"]["chat_id"])).messages
     assert [message.content for message in cut] == ["the question of kept", "kept"]
 
 

@@ -9,6 +9,7 @@ import type {
   ExecutorPage,
   Link,
   LinkOwner,
+  MessageAt,
   MessagePage,
   ModelPage,
   NewRun,
@@ -105,8 +106,10 @@ export const api = {
   newChat: (title: string) => call<Chat>("POST", "/api/chats", { title }),
   patchChat: (id: number, patch: ChatPatch) => call<Chat>("PATCH", `/api/chats/${id}`, patch),
   deleteChat: (id: number) => call<void>("DELETE", `/api/chats/${id}`),
-  branch: (id: number, leaf: string) =>
-    call<MessagePage>("GET", `/api/chats/${id}/messages?${query({ branch: leaf })}`),
+  branch: (id: number, leaf: string, cursor: string | null) =>
+    call<MessagePage>("GET", `/api/chats/${id}/messages?${query({ branch: leaf, cursor })}`),
+  message: (id: number, message: string) =>
+    call<MessageAt>("GET", `/api/chats/${id}/messages/${encodeURIComponent(message)}`),
 
   startRun: (chat: number, run: NewRun) => call<Started>("POST", `/api/chats/${chat}/runs`, run),
   stopRun: (id: string) => call<unknown>("POST", `/api/runs/${encodeURIComponent(id)}/stop`),

@@ -4,6 +4,7 @@ import { create } from "zustand";
 import { type ServerMessage, socketIo } from "../../src/index";
 import { VERSION } from "../executor";
 import { api } from "../lib/api";
+import { everyPage } from "../lib/pages";
 import { perFrame } from "../lib/paint";
 import { ChatFollower, type Phase } from "../viewer/chat-follower";
 import { type ChatView, withEarlier } from "../viewer/chat-view";
@@ -20,6 +21,8 @@ interface Live {
   readonly view: ChatView | null;
   readonly phase: Phase | "none";
   readonly error: string | null;
+  /** Why the beginning of a message could not be loaded the last time. It is tried again. */
+  readonly missing: string | null;
 }
 
 export const useLive = create<Live>()(() => ({
@@ -29,6 +32,7 @@ export const useLive = create<Live>()(() => ({
   view: null,
   phase: "none",
   error: null,
+  missing: null,
 }));
 
 let socket: ViewerSocket | null = null;
@@ -40,6 +44,7 @@ function show(): void {
     view: follower?.view ?? null,
     phase: follower?.phase ?? "none",
     error: follower?.error?.message ?? null,
+    missing: follower?.missing ?? null,
   });
 }
 
@@ -125,6 +130,7 @@ export function followChat(chatId: number | null): void {
   if (chatId !== null) {
     follower = new ChatFollower(chatId, {
       open: (request) => (socket ? socket.openChat(request) : Promise.reject(new Error("no socket"))),
+      whole: (messageId) => api.message(chatId, messageId),
       later: (ms, act) => void setTimeout(act, ms),
       changed: showSoon,
     });
@@ -145,7 +151,10 @@ export async function showBranch(messageId: string): Promise<void> {
 export async function loadEarlier(beforeId: string): Promise<void> {
   const mine = follower;
   if (!mine) return;
-  const page = await api.branch(mine.chatId, beforeId);
-  if (mine === follower && mine.view) mine.view = withEarlier(mine.view, page.items);
+  const older = await everyPage(
+    (cursor) => api.branch(mine.chatId, beforeId, cursor),
+    () => mine === follower,
+  );
+  if (mine === follower && mine.view) mine.view = withEarlier(mine.view, older);
   show();
 }

@@ -106,10 +106,20 @@ class ChatPage(Wire):
 
 
 class MessagePage(Wire):
-    """A page of messages, oldest first."""
+    """A page of messages, oldest first: of a long chat there are several, each with about 8 MiB of text."""
 
     items: list[Message]
     next_cursor: str | None
+
+
+class MessageAt(Wire):
+    """`GET /api/chats/{id}/messages/{mid}`: the whole message, as it stands after the event `seq` of its chat.
+
+    If a run is writing it, its text so far is there, and only deltas with a greater number are to be added.
+    """
+
+    message: Message
+    seq: int
 
 
 class ExecutorPage(Wire):

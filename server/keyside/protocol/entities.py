@@ -65,6 +65,8 @@ class Message(Wire):
     tool_calls: list[ToolCall] = []
     images: list[str] = []
     citations: list[Citation] = []
+    partial: bool = False
+    """Whether the beginning of its texts, or a list, is missing here, since a snapshot has no room for it (V1)."""
     provider: str | None = None
     model: str | None = None
     run_id: str | None = None

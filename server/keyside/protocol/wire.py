@@ -27,6 +27,9 @@ MAX_PACKET = 8 * MAX_LINE
 MAX_FRAGMENT = 256 * 1024
 """Size limits of a line, a frame (E10), a request (E2), a packet (C4) and a fragment (E6), in bytes of UTF-8."""
 
+MOST_ANSWER = 1024 * 1024
+"""The most bytes that the acknowledgement of `chat:open` may have as JSON (V1)."""
+
 
 class ClientInfo(Wire):
     """`auth.client`: the program that connects (C3)."""
@@ -142,13 +145,19 @@ class FrameAck(Ack):
 
 
 class Snapshot(Wire):
-    """A chat as of one event: the newest messages of the shown branch, and the runs that have not ended (V1)."""
+    """A chat as of one event: the newest messages of the shown branch, and the runs that have not ended (V1).
+
+    Only the last message may be `partial`.
+    """
 
     chat: Chat
     messages: list[Message]
     runs: list[Run]
     siblings: dict[str, list[str]]
-    """For each message of `messages`: the ids of all messages with the same parent, itself included, oldest first."""
+    """For each message of `messages`: the ids of the messages with the same parent, itself included, oldest first.
+
+    Of very many these are the 100 before it and the 100 after it.
+    """
     earlier: bool
     """Whether the branch has older messages. They can be read by HTTP."""
 

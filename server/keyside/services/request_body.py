@@ -1,5 +1,6 @@
 """Makes the request that an executor is handed (E2): the OpenAI body, with the chat's messages."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -27,7 +28,7 @@ class RequestBody:
         if "messages" not in form:
             form["messages"] = await self._history(run)
         if len(orjson.dumps(form)) > wire.MAX_REQUEST:
-            raise KeysideError("too_large", "This chat is longer than the 4 MiB that one request can hold.")
+            raise _too_long()
         model = wire.ModelRef(id=assignment.model, provider=assignment.provider, connection_id=assignment.connection_id)
         data = wire.CompletionRequest(
             run_id=run.id,
@@ -45,10 +46,31 @@ class RequestBody:
 
     async def _history(self, run: Run) -> list[dict[str, Any]]:
         """What was said before, root first; a message that is continued comes last."""
-        path = list(await self._log.branch(run.user_id, run.chat_id, run.message_id))
-        path[-1:] = [run.prefix] if run.prefix else []
-        return [_turn(message) for message in path if message.content]
+        turns: list[dict[str, Any]] = []
+        room = wire.MAX_REQUEST
+        async for message in self._branch(run):
+            said = run.prefix if message.id == run.message_id else message
+            if said is None or not said.content:
+                continue
+            room -= len(said.content)
+            if room < 0:
+                raise _too_long()
+            turns.append({"role": said.role, "content": said.content})
+        return turns
+
+    async def _branch(self, run: Run) -> AsyncIterator[Message]:
+        """The messages down to the run's own, read in pieces that are no larger than a request."""
+        cursor = None
+        while True:
+            piece = await self._log.branch(
+                run.user_id, run.chat_id, run.message_id, cursor=cursor, most=wire.MAX_REQUEST
+            )
+            for message in piece.messages:
+                yield message
+            cursor = piece.next_cursor
+            if cursor is None:
+                return
 
 
-def _turn(message: Message) -> dict[str, Any]:
-    return {"role": message.role, "content": message.content}
+def _too_long() -> KeysideError:
+    return KeysideError("too_large", "This chat is longer than the 4 MiB that one request can hold.")

@@ -13,7 +13,7 @@ from keyside.protocol.entities import Chat, Connection, Message
 
 _CONNECTIONS = TypeAdapter(list[Connection])
 _EXTRA = {"error", "tool_calls", "images", "citations"}
-_MESSAGE = set(Message.model_fields) - _EXTRA
+_MESSAGE = set(Message.model_fields) - _EXTRA - {"partial"}
 
 
 def message_values(user_id: int, message: Message) -> dict[str, Any]:

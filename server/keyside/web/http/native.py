@@ -12,6 +12,7 @@ from keyside.protocol.commands import (
     ChatPage,
     ChatPatch,
     ExecutorPage,
+    MessageAt,
     MessagePage,
     MessagePatch,
     ModelPage,
@@ -29,6 +30,7 @@ from keyside.services.models import models_of
 from keyside.services.presence import Presence
 from keyside.services.requests import RunRequests
 from keyside.services.runs import Runs
+from keyside.services.viewers import Viewers
 from keyside.web.auth import Authenticator
 from keyside.web.http.errors import documented
 
@@ -42,6 +44,7 @@ def native_router(
     messages: Messages,
     requests: RunRequests,
     followers: Followers,
+    viewers: Viewers,
     presence: Presence,
     runs: Runs,
 ) -> APIRouter:
@@ -49,7 +52,7 @@ def native_router(
     router = APIRouter(prefix="/api")
     reader, spender = authenticator.current("chats"), authenticator.current("chats", "api")
     _add_chats(router, reader, chats)
-    _add_messages(router, reader, messages)
+    _add_messages(router, reader, messages, viewers)
     _add_runs(router, reader, spender, requests, followers)
     _add_executors(router, authenticator, presence, runs)
     return router
@@ -87,17 +90,28 @@ def _add_chats(router: APIRouter, reader, chats: Chats) -> None:  # type: ignore
         await chats.delete(who.user_id, chat_id)
 
 
-def _add_messages(router: APIRouter, reader, messages: Messages) -> None:  # type: ignore[no-untyped-def]
+def _add_messages(router: APIRouter, reader, messages: Messages, viewers: Viewers) -> None:  # type: ignore[no-untyped-def]
     Reader = Annotated[Identity, Depends(reader)]  # noqa: N806
     path = "/chats/{chat_id}/messages"
 
     @router.get(path, tags=["messages"], responses=_CHAT)
     async def listed(
-        chat_id: int, who: Reader, branch_of: Annotated[str | None, Query(alias="branch")] = None
+        chat_id: int,
+        who: Reader,
+        branch_of: Annotated[str | None, Query(alias="branch")] = None,
+        cursor: str | None = None,
     ) -> MessagePage:
-        """All messages of a chat, oldest first; with `branch`, the line that ends in that message."""
-        found = await messages.list(who.user_id, chat_id, branch=branch_of)
-        return MessagePage(items=list(found), next_cursor=None)
+        """The messages of a chat, oldest first; with `branch`, the line that ends in that message.
+
+        A page has about 8 MiB of text; `next_cursor` leads to the next.
+        """
+        page = await messages.page(who.user_id, chat_id, branch=branch_of, cursor=cursor)
+        return MessagePage(items=list(page.messages), next_cursor=page.next_cursor)
+
+    @router.get(path + "/{message_id}", tags=["messages"], responses=_CHAT)
+    async def get(chat_id: int, message_id: str, who: Reader) -> MessageAt:
+        """One whole message, as it stands after the event `seq`; what is written later comes as deltas."""
+        return await viewers.message(who.user_id, chat_id, message_id)
 
     @router.post(path, status_code=201, tags=["messages"], responses=_CHANGE)
     async def add(chat_id: int, body: NewMessage, who: Reader) -> Message:

@@ -118,6 +118,7 @@ async def test_a_handler_may_return_a_value_or_one_that_comes_later_or_a_corouti
         answer.set("at last")
         answer.set("too late")
         assert await socket.receive("431") == '431["at last"]'
+        assert json.loads((await socket.receive("432"))[3:])[0]["error"]["code"] == "internal"
         await socket.send('42["now",6]')
         await socket.send('427["now",7]')
         assert await socket.receive("43") == '437[{"now":7}]'

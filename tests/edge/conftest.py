@@ -20,6 +20,7 @@ SOCKET_TESTS = {
     "test_blocking_client",
     "test_websocket_frames",
     "test_durable",
+    "test_odd_events",
 }
 """The modules whose tests run on servers with both transports; the others need only the usual one."""
 SOME_SOCKET_TESTS = {"test_completions"}

@@ -6,8 +6,7 @@ from starlette.datastructures import Headers
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from keyside.protocol.errors import KeysideError
-from keyside.web.http.errors import answer
+from keyside.web.http.errors import answer, nothing_at
 from keyside.web.origins import Origins
 from keyside.web.security_headers import WORKER_POLICY, page_policy
 
@@ -41,14 +40,17 @@ class Pages:
                 return FileResponse(file, headers=self._headers(path))
             if self._wants_page(path, Headers(scope=scope)):
                 return self._page(scope)
-        return answer(KeysideError("not_found", f"There is no {method} {path}."))
+        return answer(nothing_at(method, path))
 
     def _file(self, path: str) -> Path | None:
         if "\0" in path or path.strip("/") in {"", "index.html"}:
             return None
         # The path is resolved first, so that neither `..` nor a symbolic link leads outside.
-        file = (self._static / path.lstrip("/")).resolve()
-        return file if file.is_relative_to(self._static) and file.is_file() else None
+        try:
+            file = (self._static / path.lstrip("/")).resolve()
+            return file if file.is_relative_to(self._static) and file.is_file() else None
+        except OSError:  # a name that no file can have, such as one that is too long
+            return None
 
     def _headers(self, path: str) -> dict[str, str]:
         # The names of assets contain a hash of their content. The worker's script is never cached (S3).

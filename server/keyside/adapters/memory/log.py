@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from keyside.adapters.cursors import cursor_of, position_of
 from keyside.adapters.memory.proposal import Proposal
 from keyside.core.changes import Change, Changes, Entry, LinesAdded, Removed
 from keyside.core.deadline import shifted
@@ -224,11 +225,10 @@ class MemoryChatLog:
         shown = [kept for kept in self._chats.values() if kept.user_id == user_id and not kept.hidden]
         shown.sort(key=lambda kept: (kept.updated_at, kept.chat.id), reverse=True)
         if cursor is not None:
-            at, _, id = cursor.partition(":")
-            before = (float(at), int(id))
+            before = position_of(cursor)
             shown = [kept for kept in shown if (kept.updated_at, kept.chat.id) < before]
         page = shown[:limit]
-        more = f"{page[-1].updated_at!r}:{page[-1].chat.id}" if len(shown) > limit else None
+        more = cursor_of(page[-1].updated_at, page[-1].chat.id) if len(shown) > limit else None
         return Page(tuple(self._shown(kept) for kept in page), more)
 
     async def hidden_before(self, at: float) -> tuple[tuple[int, int], ...]:

@@ -1,6 +1,7 @@
 """Makes the Socket.IO server, and the ASGI application at its endpoint."""
 
 import logging
+from functools import partial
 from typing import Any, Literal
 
 import socketio
@@ -8,7 +9,7 @@ from engineio.payload import Payload
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from keyside.adapters.socketio.codec import Json
-from keyside.adapters.socketio.packets import ServerPacket
+from keyside.adapters.socketio.packets import REFUSED, ServerPacket, refusal
 from keyside.adapters.socketio.transport import LeanServer, Manager, StockServer
 from keyside.protocol.wire import MAX_PACKET
 
@@ -35,6 +36,8 @@ def make_server(transport: TransportName, cors_allowed_origins: Any) -> socketio
         http_compression=False,
         async_handlers=True,
     )
+    for name, code in REFUSED.items():
+        server.on(name, partial(_refuse, code))
     server.eio.logger.addFilter(_in_one_line)
     return server
 
@@ -59,6 +62,10 @@ class Endpoint:
             await self._sio.handle_request(scope, receive, send)
         except ValueError as error:
             self._sio.eio.logger.warning("a socket was closed for what it sent: %r", error)
+
+
+def _refuse(code: str, _session_id: str, *_: object) -> dict[str, Any]:
+    return refusal(code)
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:

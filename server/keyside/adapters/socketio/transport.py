@@ -19,7 +19,7 @@ from engineio.packet import CLOSE, Packet
 from keyside.adapters.socketio.backlog import DEAF_BACKLOG, Backlog
 from keyside.adapters.socketio.connection import DIRECT, Connection
 from keyside.adapters.socketio.frames import text_frame
-from keyside.adapters.socketio.packets import Said, answer, plain_event
+from keyside.adapters.socketio.packets import Said, answer, plain_event, refusal
 from keyside.services.later import Later
 
 _CLOSE_SECONDS = 2
@@ -55,8 +55,22 @@ class StockServer(socketio.AsyncServer):  # type: ignore[misc]
         """See `AsyncServer`."""
         if handler is None:
             return partial(self.on, event, namespace=namespace)
-        super().on(event, _awaiting(handler), namespace)
+        awaiting = _awaiting(handler)
+        super().on(event, awaiting if event in ("connect", "disconnect") else self._acknowledged(awaiting), namespace)
         return handler
+
+    def _acknowledged(self, handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """The handler of an event that is acknowledged also if it fails (C4)."""
+
+        @wraps(handler)
+        async def handle(*arguments: Any) -> Any:
+            try:
+                return await handler(*arguments)
+            except Exception:
+                self.logger.exception("an event could not be handled")
+                return refusal("internal")
+
+        return handle
 
 
 class LeanServer(StockServer):
@@ -100,7 +114,7 @@ class LeanServer(StockServer):
             elif number is not None:
                 self._answer(transport_id, number, said)
         except Exception:
-            self.logger.exception("an event could not be handled")
+            self._failed(transport_id, number)
         return True
 
     def _handle(self, name: str, session_id: str, arguments: list[Any]) -> Any:
@@ -122,9 +136,15 @@ class LeanServer(StockServer):
                 if number is not None:
                     self._answer(transport_id, number, value)
             except Exception:
-                self.logger.exception("an event could not be handled")
+                self._failed(transport_id, number)
 
         task.add_done_callback(done)
+
+    def _failed(self, transport_id: str, number: int | None) -> None:
+        """Logs the exception that is being handled, and acknowledges the event all the same (C4)."""
+        self.logger.exception("an event could not be handled")
+        if number is not None:
+            self._answer(transport_id, number, refusal("internal"))
 
     def _answer(self, transport_id: str, number: int, value: Any) -> None:
         """Acknowledges an event, if the socket that sent it is still there."""

@@ -230,7 +230,7 @@ async def test_headers_that_mean_nothing_are_refused(http: httpx.AsyncClient, he
 async def test_what_could_never_be_sent_is_refused_and_leaves_nothing_behind(
     live: LiveServer, http: httpx.AsyncClient
 ) -> None:
-    """With 248 levels it can be sent within the event, and with 250 only by itself."""
+    """With 250 levels it can be sent in an offer; with 251 and 252 it could be written by itself."""
 
     def deep(levels: int) -> str:
         return "[" * levels + "]" * levels
@@ -246,8 +246,8 @@ async def test_what_could_never_be_sent_is_refused_and_leaves_nothing_behind(
         await sane(await http.post(RUNS.format(chat=chat), json=large), 413)
         await sane(await http.post(RUNS.format(chat=chat), json={**large, "params": {"user": "y" * MAX_REQUEST}}), 400)
         assert (await http.get(f"/api/chats/{chat}/messages")).json()["items"] == []
-        body = (run % deep(250)).encode()
-        assert (await http.post(RUNS.format(chat=chat), content=body, headers=JSON)).status_code == 202
+        most = (run % deep(250)).encode()
+        assert (await http.post(RUNS.format(chat=chat), content=most, headers=JSON)).status_code == 202
         offer = await desk.offer()
         assert json.dumps(offer["form_data"]["tools"]) == deep(250)
         await http.post(f"/api/runs/{offer['run_id']}/stop")

@@ -1,6 +1,6 @@
 """An offer and its claim: taken, declined, unanswered, and given to the next executor."""
 
-import functools
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -26,7 +26,7 @@ from tests.scenarios.kit import (
 )
 
 rule = pytest.mark.rule
-DEEP: Any = functools.reduce(lambda inner, _: [inner], range(251), 0)
+DEEP: Any = json.loads("[" * 251 + "]" * 251)
 """It can be written as JSON by itself, and not in an offer."""
 
 

@@ -85,6 +85,10 @@ export const ERRORS = {
     "message": "Another executor has this id, with another secret.",
     "retryable": false
   },
+  "too_many_executors": {
+    "message": "You have as many devices as the server keeps, and all of them are connected. Disconnect one that you do not need.",
+    "retryable": false
+  },
   "not_ready": {
     "message": "Send `executor:ready` first.",
     "retryable": true

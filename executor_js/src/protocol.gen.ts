@@ -56,6 +56,8 @@ export interface Answer {
 }
 /**
  * An error: a code of `errors.py`, a sentence for people, and whether trying again can help.
+ *
+ * What is too long is cut and not refused: the error of an executor ends its run, however long it is.
  */
 export interface Failure {
   code: string;
@@ -326,7 +328,7 @@ export interface Connection {
   provider: string;
   label: string;
   /**
-   * @maxItems 5000
+   * @maxItems 20000
    */
   models: Model[];
   error: Failure | null;
@@ -391,7 +393,7 @@ export interface ExecutorReady {
   connections: Connection[];
   max_runs: number;
   /**
-   * @maxItems 1000
+   * @maxItems 2000
    */
   holds: Hold[];
 }
@@ -426,6 +428,9 @@ export interface Finish {
 export interface Frame {
   attempt: number;
   index: number;
+  /**
+   * @maxItems 100000
+   */
   lines: string[];
   done: boolean;
   finish: Finish | null;
@@ -551,6 +556,7 @@ export interface NewToken {
   name: string;
   /**
    * @minItems 1
+   * @maxItems 50
    */
   scopes?: ["api" | "chats" | "executor" | "executor:shared", ...("api" | "chats" | "executor" | "executor:shared")[]];
 }

@@ -81,7 +81,7 @@ class Services:
         self.notices = Notices()
         self.accounts = Accounts(store.accounts, clock, ids, self.notices)
         self.connections = Connections()
-        self.presence = Presence(self.connections, store.registry, clock)
+        self.presence = Presence(self.connections, store.registry, clock, self.accounts.owner)
         self.health = StoreHealth(log, clock, self.notices)
         self.runs = Runs(log, hub, clock, limits, self.health, self.notices)
         self.deadlines = Deadlines(self.runs, log, clock, self.health)
@@ -94,7 +94,7 @@ class Services:
         locks = ChatLocks(log)
         self.chats = Chats(log, locks, self.runs, clock, self.notices)
         self.messages = Messages(log, locks, self.runs, clock, ids, self.notices)
-        self.requests = RunRequests(log, locks, self.messages, self.runs, self.dispatcher, clock, ids, limits)
+        self.requests = RunRequests(log, locks, self.messages, self.runs, self.dispatcher, body, clock, ids, limits)
         self.followers = Followers(log, hub)
         self.viewers = Viewers(log, self.runs, hub, clock)
         self.api_calls = ApiCalls(log, self.chats, self.requests, self.runs, self.followers, clock, ids)
@@ -261,6 +261,7 @@ def _api(services: Services, authenticator: Authenticator, address: ClientAddres
             services.messages,
             services.requests,
             services.followers,
+            services.executors,
             services.viewers,
             services.presence,
             services.runs,

@@ -22,6 +22,7 @@ SOCKET_TESTS = {
     "test_durable",
     "test_server_log",
     "test_large_chats",
+    "test_odd_events",
 }
 """The modules whose tests run on servers with both transports; the others need only the usual one."""
 SOME_SOCKET_TESTS = {"test_completions"}

@@ -265,8 +265,8 @@ async def test_in_off_mode_a_socket_needs_nothing_and_a_foreign_page_is_refused(
         ({"json": {}}, "'code' in the body is not as it should be: field required."),
         ({"json": {"code": 7}}, "'code' in the body is not as it should be: input should be a valid string."),
         ({"json": []}, "The body is not as it should be: "),
-        ({"content": b"{", "headers": {"content-type": "application/json"}}, "The body is not valid JSON."),
-        ({"content": b"\xff", "headers": {"content-type": "application/json"}}, "The request is not of the form"),
+        ({"content": b"{", "headers": {"content-type": "application/json"}}, "The body is not valid JSON: "),
+        ({"content": b"\xff", "headers": {"content-type": "application/json"}}, "The body is not valid JSON: "),
     ],
 )
 async def test_a_request_that_is_not_valid_is_told_what_is_wrong(edge: Doors, sent: Any, said: str) -> None:

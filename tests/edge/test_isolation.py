@@ -113,6 +113,7 @@ ROUTES: dict[str, tuple[Try, ...]] = {
     ),
     # --- executors
     "GET /api/executors": (Try(200),),
+    "DELETE /api/executors/{executor_id}": (Try(404, path={"executor_id": "{executor}"}),),
     "GET /api/models": (Try(200),),
 }
 """What the second user tries in each call of the OpenAPI document."""

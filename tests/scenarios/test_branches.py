@@ -202,6 +202,6 @@ async def test_of_a_chat_with_many_branches_an_answer_reads_its_own(mode: str) -
             "regenerate": ["question b"],
             "continue": ["question b", "answer b"],
         }[mode]
-        # The other answers to a question are found by the links, without their text.
-        links = ["all links"] if mode == "regenerate" else []
-        assert log.asked == [*links, f"the branch of {offer.message_id}"]
+        # It is measured before it is taken in. The other answers to a question are found by the links, without text.
+        before = ["all links"] if mode == "regenerate" else ["the branch of a-b"]
+        assert log.asked == [*before, f"the branch of {offer.message_id}"]

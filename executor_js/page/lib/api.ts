@@ -116,4 +116,5 @@ export const api = {
 
   models: () => call<ModelPage>("GET", "/api/models"),
   executors: () => call<ExecutorPage>("GET", "/api/executors"),
+  forget: (id: string) => call<void>("DELETE", `/api/executors/${encodeURIComponent(id)}`),
 };

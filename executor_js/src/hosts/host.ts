@@ -14,6 +14,7 @@ import { run, type Upstream } from "../upstream/runner";
 import { type ConnectionRecord, choose } from "../vault/connection";
 import { isStale, listed, listModels, notListed, whoIs } from "../vault/listing";
 import type { Vault } from "../vault/vault";
+import { announceable } from "./announcement";
 
 export interface HostOptions {
   readonly vault: Vault;
@@ -24,8 +25,6 @@ export interface HostOptions {
 }
 
 const MAX_RUNS = 8;
-/** How many connections an announcement may hold. */
-const MAX_CONNECTIONS = 100;
 /** How often the host looks whether a connection's models must be listed again. */
 const RELIST_CHECK = 60_000;
 /** How long the first announcement waits until the models are listed. */
@@ -64,7 +63,7 @@ export class Host {
       instance: randomId(),
       maxRuns: options.maxRuns ?? MAX_RUNS,
       name: () => vault.identity.name,
-      connections: () => vault.connections.slice(0, MAX_CONNECTIONS).map((record) => this.announced(record)),
+      connections: () => announceable(vault.connections.map((record) => this.announced(record))),
       prepare: (request) => this.prepare(request),
       changed: () => this.changed(),
     });
@@ -230,7 +229,8 @@ export class Host {
 
   private announced(record: ConnectionRecord): Connection {
     const { id, provider, label, models } = record;
-    return {
+    // It is cleaned before it is made to fit, because that may make a text longer.
+    return this.clean({
       id,
       provider,
       label,
@@ -238,7 +238,7 @@ export class Host {
       error: this.errorOf(record),
       first_line_timeout: record.firstLineTimeout ?? null,
       idle_timeout: record.idleTimeout ?? null,
-    };
+    });
   }
 
   private shown(record: ConnectionRecord): ConnectionState {

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import AfterValidator, Field
 
-from keyside.protocol.base import Id, Time, Timeout, Wire
+from keyside.protocol.base import Id, SocketId, Time, Timeout, Wire
 from keyside.protocol.entities import Chat, Executor, Message, ModelChoice, Role, Run, Status
 from keyside.protocol.wire import MAX_REQUEST
 
@@ -51,9 +51,12 @@ class UserTurn(Wire):
 
 
 def _writable(params: dict[str, Any]) -> dict[str, Any]:
-    """Refuses what could be read as JSON and not be written again, and what is larger than a request."""
+    """Refuses what could be read as JSON and not be sent in an offer, and what is larger than a request.
+
+    An offer has them four levels deep: in the event, its message, the message's data and the form data.
+    """
     try:
-        size = len(orjson.dumps(params))
+        size = len(orjson.dumps([[[params]]]))
     except TypeError as error:
         raise ValueError("nested too deeply, or a text that is not well formed, or a number out of range") from error
     if size > MAX_REQUEST:
@@ -80,7 +83,7 @@ class NewRun(Wire):
     mode: Literal["reply", "regenerate", "continue"] = "reply"
     params: Params = {}
     run_id: Id | None = None
-    session_id: str | None = Field(default=None, max_length=100)
+    session_id: SocketId | None = None
     executor_id: Id | None = None
     prefer_executor_id: Id | None = None
     """The executor that is preferred if it can run the model. A repeated request may name another one (R6)."""
@@ -188,7 +191,7 @@ class NewToken(Wire):
     """`POST /api/tokens`."""
 
     name: str = Field(min_length=1, max_length=100)
-    scopes: list[Scope] = Field(default=["api"], min_length=1)
+    scopes: list[Scope] = Field(default=["api"], min_length=1, max_length=50)
 
 
 class Token(Wire):

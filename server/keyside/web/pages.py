@@ -9,8 +9,7 @@ from starlette.datastructures import Headers
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from keyside.protocol.errors import KeysideError
-from keyside.web.http.errors import answer
+from keyside.web.http.errors import answer, nothing_at
 from keyside.web.origins import Origins
 from keyside.web.security_headers import WORKER_POLICY, page_policy
 
@@ -45,8 +44,7 @@ class Pages:
                 return self._page(scope)
             if (names := self._file(path)) and (served := self._served(names)):
                 return served
-        hint = " Leave out the slash at its end." if path.endswith("/") and path != "/" else ""
-        return answer(KeysideError("not_found", f"There is no {method} {path}.{hint}"))
+        return answer(nothing_at(method, path))
 
     def _is_address(self, path: str, headers: Headers) -> bool:
         if path == "/":

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from keyside.adapters.cursors import position_of
+from keyside.adapters.cursors import chat_cursor, chat_position, message_position
 from keyside.adapters.memory.proposal import Proposal
 from keyside.core.changes import Change, Changes, Entry, LinesAdded, Name, Removed, name_of, view
 from keyside.core.deadline import shifted
@@ -260,11 +260,10 @@ class MemoryChatLog:
         shown = [kept for kept in self._chats.values() if kept.user_id == user_id and not kept.hidden]
         shown.sort(key=lambda kept: (kept.updated_at, kept.chat.id), reverse=True)
         if cursor is not None:
-            at, _, id = cursor.partition(":")
-            before = (float(at), int(id))
+            before = chat_position(cursor)
             shown = [kept for kept in shown if (kept.updated_at, kept.chat.id) < before]
         page = shown[:limit]
-        more = f"{page[-1].updated_at!r}:{page[-1].chat.id}" if len(shown) > limit else None
+        more = chat_cursor(page[-1].updated_at, page[-1].chat.id) if len(shown) > limit else None
         return Page(tuple(self._shown(kept) for kept in page), more)
 
     async def hidden_before(self, at: float) -> tuple[tuple[int, int], ...]:
@@ -378,7 +377,7 @@ def _fitting(messages: Iterable[Message], most: int) -> list[Message]:
 
 def _piece(kept: _Chat, ids: Sequence[str], cursor: str | None, most: int) -> Piece:
     """The first of these messages behind the cursor, which is the position of a message."""
-    after = position_of(cursor)
+    after = message_position(cursor)
     behind = [id for id in ids if kept.numbers[id] > after]
     taken = _fitting((kept.messages[id] for id in behind), most)
     return Piece(tuple(taken), str(kept.numbers[taken[-1].id]) if len(taken) < len(behind) else None)

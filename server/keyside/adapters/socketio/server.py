@@ -1,7 +1,8 @@
 """Makes the Socket.IO server, and the ASGI application at its endpoint."""
 
 import logging
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
 from engineio.payload import Payload
@@ -10,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from keyside.adapters.log_lines import bounded
 from keyside.adapters.socketio.codec import Json
 from keyside.adapters.socketio.lean import LeanServer
-from keyside.adapters.socketio.packets import ServerPacket
+from keyside.adapters.socketio.packets import REFUSED, ServerPacket, refusal
 from keyside.adapters.socketio.stock import Manager, StockServer
 from keyside.adapters.socketio.unconnected import ConnectLimits
 from keyside.protocol.wire import MAX_PACKET
@@ -43,7 +44,7 @@ def make_server(transport: TransportName, connect_limits: ConnectLimits | None =
     """A Socket.IO server with the project's limits and timings. Which origins may connect is not its business."""
     Payload.max_decode_packets = 1000  # what a polling client sends beyond it would be lost without a word
     kind = LeanServer if transport == "lean" else StockServer
-    return kind(
+    server = kind(
         connect_limits or ConnectLimits(),
         async_mode="asgi",
         client_manager=Manager(),
@@ -58,6 +59,9 @@ def make_server(transport: TransportName, connect_limits: ConnectLimits | None =
         logger=_libraries_log,
         engineio_logger=_libraries_log,
     )
+    for name, code in REFUSED.items():
+        server.on(name, partial(_refuse, code))
+    return server
 
 
 class Endpoint:
@@ -90,3 +94,7 @@ class Endpoint:
             await self._sio.handle_request(scope, receive, send)
         except ValueError as error:
             log.warning("a socket was closed for what it sent: %r", error)
+
+
+def _refuse(code: str, _session_id: str, *_: object) -> dict[str, Any]:
+    return refusal(code)

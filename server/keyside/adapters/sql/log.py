@@ -158,10 +158,7 @@ class SqlChatLog:
 
     async def chats(self, user_id: int, *, limit: int, cursor: str | None = None) -> Page:
         """See `ChatLog`."""
-        try:
-            return await self._query(lambda s: log_read.load_chats(s, user_id, limit, cursor))
-        except OverflowError as error:
-            raise ValueError("no list gave out this cursor") from error
+        return await self._query(lambda s: log_read.load_chats(s, user_id, limit, cursor))
 
     async def hidden_before(self, at: float) -> tuple[tuple[int, int], ...]:
         """See `ChatLog`."""

@@ -7,6 +7,7 @@ from sqlalchemy import bindparam, text, tuple_
 from sqlalchemy import select as select_columns
 from sqlmodel import Session
 
+from keyside.adapters.cursors import chat_cursor, chat_position
 from keyside.adapters.sql import run_read, tree_read
 from keyside.adapters.sql.each import each, listed
 from keyside.adapters.sql.rows import chat_of
@@ -68,19 +69,19 @@ def _running(session: Session, chat_ids: list[int]) -> set[int]:
 
 
 def load_chats(session: Session, user_id: int, limit: int, cursor: str | None) -> Page:
-    """A page of chats by their last change; the cursor is `time:id` of the page's last."""
+    """A page of chats by their last change. Raises `ValueError` for a cursor that no page gave out."""
     query = _PAGE
     values: dict[str, float] = {"user_id": user_id, "most": limit + 1}
     if cursor is not None:
-        at, _, id = cursor.partition(":")
-        query, values = _PAGE_AFTER, values | {"at": float(at), "last_id": int(id)}
+        at, id = chat_position(cursor)
+        query, values = _PAGE_AFTER, values | {"at": at, "last_id": id}
     rows = session.connection().execute(query, values).all()
     page = rows[:limit]
     running = _running(session, [row.id for row in page])
     last = page[-1] if len(rows) > limit else None
     return Page(
         tuple(chat_of(row, row.id in running) for row in page),
-        f"{last.updated_at!r}:{last.id}" if last else None,
+        chat_cursor(last.updated_at, last.id) if last else None,
     )
 
 

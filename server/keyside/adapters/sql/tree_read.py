@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Integer, Select, TextClause, and_, bindparam, func, literal, select, text
 from sqlmodel import Session
 
-from keyside.adapters.cursors import position_of
+from keyside.adapters.cursors import message_position
 from keyside.adapters.sql.each import each, listed
 from keyside.adapters.sql.rows import message_of
 from keyside.adapters.sql.tables import MESSAGE
@@ -114,13 +114,13 @@ def _piece(session: Session, numbers: Sequence[int], most: int) -> Piece:
 
 def load_messages(session: Session, user_id: int, chat_id: int, cursor: str | None, most: int) -> Piece:
     """A piece of a chat's tree, oldest first."""
-    values = {"user_id": user_id, "chat_id": chat_id, "after": position_of(cursor)}
+    values = {"user_id": user_id, "chat_id": chat_id, "after": message_position(cursor)}
     return _piece(session, session.connection().execute(_NUMBERS_BEHIND, values).scalars().all(), most)
 
 
 def load_branch(session: Session, user_id: int, chat_id: int, leaf_id: str, cursor: str | None, most: int) -> Piece:
     """A piece of the messages down to the leaf, root first. Whatever is below another has the greater number."""
-    after = position_of(cursor)
+    after = message_position(cursor)
     path = _numbers_up(session, user_id, chat_id, leaf_id, _ALL)
     return _piece(session, [number for number in reversed(path) if number > after], most)
 

@@ -21,13 +21,15 @@ from keyside.services.accounts import Identity
 from keyside.web.auth import Authenticator
 from keyside.web.client_address import ClientAddress
 from keyside.web.http.errors import documented
+from keyside.web.http.json_body import JsonRoute
+from keyside.web.http.parameters import PathId
 
 MAX_AGENT = 300
 
 
 def account_router(authenticator: Authenticator, address: ClientAddress) -> APIRouter:
     """The routes of the account API."""
-    router = APIRouter(prefix="/api", tags=["account"])
+    router = APIRouter(prefix="/api", tags=["account"], route_class=JsonRoute)
     _add_sign_in(router, authenticator, address)
     _add_session(router, authenticator)
     _add_links(router, authenticator)
@@ -93,7 +95,7 @@ def _add_links(router: APIRouter, authenticator: Authenticator) -> None:
         return SignInPage(items=[_sign_in(one, identity) for one in found])
 
     @router.delete("/auth/sessions/{id}", status_code=204, responses=documented(*refusals, "not_found"))
-    async def revoke_sign_in(id: str, identity: Person) -> None:
+    async def revoke_sign_in(id: PathId, identity: Person) -> None:
         """Signs a browser out."""
         await accounts.revoke_sign_in(identity.user_id, id)
 
@@ -116,7 +118,7 @@ def _add_tokens(router: APIRouter, authenticator: Authenticator) -> None:
         return _token(stored, token)
 
     @router.delete("/tokens/{id}", status_code=204, responses=documented(*refusals, "not_found"))
-    async def revoke_token(id: str, identity: Person) -> None:
+    async def revoke_token(id: PathId, identity: Person) -> None:
         """Revokes a token."""
         await accounts.revoke_token(identity.user_id, id)
 

@@ -179,6 +179,17 @@ async def test_for_a_new_executor_the_one_is_forgotten_that_was_away_longest(ser
 
 
 @rule("E1")
+async def test_how_long_one_was_away_counts_from_when_it_went(server: MemoryServer) -> None:
+    first = await announced(server, "came-first")
+    await server.clock.advance(1)
+    await away(server, *[f"old-{n}" for n in range(MAX_EXECUTORS - 1)])
+    await first.disconnect()
+    await announced(server, "new")
+    assert "came-first" in known_to(server)
+    assert "old-0" not in known_to(server)
+
+
+@rule("E1")
 async def test_one_with_runs_is_forgotten_last_and_may_come_back(server: MemoryServer, desk: ScriptedExecutor) -> None:
     started, _ = await streaming(server, desk)
     await desk.disconnect()
@@ -293,6 +304,20 @@ async def test_a_model_that_is_not_offered_just_now_is_waited_for_whoever_else_i
     desk.ready = desk.ready.model_copy(update={"connections": []})
     await desk.connect()
     await server.services.executors.forget(server.user_id, "other")
+    assert await state_of(server, waiting) == "queued"
+
+
+@rule("R3")
+async def test_a_run_that_names_another_executor_goes_on_waiting_for_that_one(
+    server: MemoryServer, desk: ScriptedExecutor
+) -> None:
+    other = await laptop(server)
+    await desk.disconnect()
+    await other.disconnect()
+    waiting = await server.ask((await server.chat()).id, executor_id="laptop")
+    other.ready = other.ready.model_copy(update={"connections": []})
+    await other.connect()
+    await server.services.executors.forget(server.user_id, "desk")
     assert await state_of(server, waiting) == "queued"
 
 

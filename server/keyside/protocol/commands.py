@@ -51,12 +51,9 @@ class UserTurn(Wire):
 
 
 def _writable(params: dict[str, Any]) -> dict[str, Any]:
-    """Refuses what could be read as JSON and not be sent in an offer, and what is larger than a request.
-
-    An offer has them four levels deep: in the event, its message, the message's data and the form data.
-    """
+    """Refuses what could be read as JSON and not be written again, and what is larger than a request."""
     try:
-        size = len(orjson.dumps([[[params]]]))
+        size = len(orjson.dumps(params))
     except TypeError as error:
         raise ValueError("nested too deeply, or a text that is not well formed, or a number out of range") from error
     if size > MAX_REQUEST:

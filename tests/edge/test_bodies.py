@@ -18,6 +18,7 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/auth/redeem"): {"code": "code"},
+    ("POST", "/api/auth/links/check"): {"code": "code"},
     ("POST", "/api/tokens"): {"name": "name", "scopes": ["api"]},
     ("POST", "/api/chats"): {"title": "title"},
     ("PATCH", "/api/chats/{chat}"): {"title": "title", "head_id": None},

@@ -50,7 +50,7 @@ class ConnectAuth(Wire):
     """`auth`: what a client may send when it connects (C2, C3)."""
 
     token: str | None = Field(default=None, max_length=300)
-    user_id: int | None = None
+    user_id: Ordinal | None = None
     client: ClientInfo | None = None
 
 

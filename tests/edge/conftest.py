@@ -16,6 +16,8 @@ SOCKET_TESTS = {
     "test_sockets",
     "test_frames",
     "test_overload",
+    "test_strangers",
+    "test_one_socket",
     "test_revoked",
     "test_blocking_client",
     "test_websocket_frames",

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,6 +14,8 @@ from keyside.web.http.errors import BodyRefused, answer
 
 _LINGER_SECONDS: Final = 2
 """How long what a refused client still sends is passed over, so that it gets to read why it was refused."""
+_MEANINGLESS: Final = frozenset({"GET", "HEAD"})
+"""Methods of which nobody reads a body."""
 
 
 @dataclass(frozen=True)
@@ -47,30 +50,20 @@ class Bodies:
         """Handles one HTTP request; everything else is passed on."""
         if scope["type"] != "http" or not _has_body(scope):
             return await self._app(scope, receive, send)
-        body = _Body(self, receive, send, self._limits)
+        body = _Body(self, receive, send, self._limits, partial(self._most_bytes, scope))
         try:
-            body.most = await self._most(scope)
-            await self._app(scope, body.receive, body.send)
+            await body.expect(_length(scope))
+            await self._app(scope, body.listen if scope["method"] in _MEANINGLESS else body.receive, body.send)
         except (KeysideError, BodyRefused) as error:
             known = error.error if isinstance(error, BodyRefused) else error
             await answer(known)(scope, body.receive, body.send)
         finally:
             body.release()
 
-    async def _most(self, scope: Scope) -> int:
-        """The most bytes of this request's body. Raises `KeysideError` where it says that it has more."""
-        length = _length(scope)
-        if length is not None and length <= self._limits.stranger:
-            return self._limits.stranger
-        most = await self._most_bytes(scope)
-        if length is not None and length > most:
-            raise _too_large(most)
-        return most
-
     def hold(self, size: int) -> None:
         """Counts bytes that have come. Raises `server_busy` where all bodies together are too much."""
         if self._held + size > self._limits.together:
-            raise BodyRefused(KeysideError("server_busy"))
+            raise KeysideError("server_busy")
         self._held += size
 
     def release(self, size: int) -> None:
@@ -81,8 +74,11 @@ class Bodies:
 class _Body:
     """The body of one request, as it comes in."""
 
-    def __init__(self, bodies: Bodies, receive: Receive, send: Send, limits: BodyLimits) -> None:
-        self.most = 0
+    def __init__(
+        self, bodies: Bodies, receive: Receive, send: Send, limits: BodyLimits, most_bytes: Callable[[], Awaitable[int]]
+    ) -> None:
+        self._most = limits.stranger
+        self._most_bytes = most_bytes
         self._bodies = bodies
         self._receive = receive
         self._send = send
@@ -91,23 +87,50 @@ class _Body:
         self._come = 0
         self._waited = 0.0
         self._whole = False
+        self._is_answered = False
+        self._is_listened_to = False
+
+    async def expect(self, size: int | None) -> None:
+        """The request says that its body has so many bytes, or so many have come. Raises `KeysideError`.
+
+        Who sends it is looked at only where it is more than anybody may send.
+        """
+        if size is None or size <= self._most:
+            return
+        self._most = await self._most_bytes()
+        if size > self._most:
+            raise KeysideError("too_large", f"This is larger than the {self._most:,} bytes that the server takes here.")
 
     async def receive(self) -> Message:
-        """In place of the server's: the same, within limits. Raises `BodyRefused`."""
-        if self._whole:
-            return await self._receive()
-        message = await self._next()
-        if message["type"] != "http.request":
-            self._whole = True
-            return message
-        size = len(message.get("body", b""))
-        self._come += size
-        if self._come > self.most:
-            raise BodyRefused(_too_large(self.most))
-        self._bodies.hold(size)
-        self._held += size
+        """In place of the server's: the same, within limits. Raises `BodyRefused`, but not once an answer has begun.
+
+        Whoever answers without the body may still listen for the client's going.
+        """
+        message = await (self._receive() if self._whole or self._is_answered else self._next())
+        if message["type"] == "http.request" and not self._is_answered:
+            await self._count(len(message.get("body", b"")))
         self._whole = not message.get("more_body", False)
         return message
+
+    async def listen(self) -> Message:
+        """In place of the server's where a body means nothing: there seems to be none, and what comes is passed over."""
+        if not self._is_listened_to:
+            self._is_listened_to = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        while (message := await self._receive())["type"] == "http.request":
+            self._whole = not message.get("more_body", False)
+        return message
+
+    async def _count(self, size: int) -> None:
+        self._come += size
+        try:
+            await self.expect(self._come)
+            self._bodies.hold(size)
+        except KeysideError as error:
+            if not self._is_answered:
+                raise BodyRefused(error) from None
+        else:
+            self._held += size
 
     async def _next(self) -> Message:
         loop = asyncio.get_running_loop()
@@ -117,6 +140,8 @@ class _Body:
             async with asyncio.timeout(min(left, self._limits.silence)):
                 return await self._receive()
         except TimeoutError:
+            if self._is_answered:
+                return await self._receive()
             raise BodyRefused(KeysideError("too_slow")) from None
         finally:
             self._waited += loop.time() - began
@@ -125,6 +150,7 @@ class _Body:
         """In place of the server's: an answer that comes before the whole body is the last on its connection."""
         if message["type"] == "http.response.start":
             self.release()
+            self._is_answered = True
             if not self._whole:
                 headers = MutableHeaders(raw=list(message.get("headers", [])))
                 headers["connection"] = "close"
@@ -158,7 +184,3 @@ def _length(scope: Scope) -> int | None:
     """How long the request says that its body is; `None` where it does not."""
     said = Headers(scope=scope).get("content-length", "")
     return int(said) if said.isascii() and said.isdecimal() and len(said) < 19 else None
-
-
-def _too_large(most: int) -> KeysideError:
-    return KeysideError("too_large", f"This is larger than the {most:,} bytes that the server takes here.")

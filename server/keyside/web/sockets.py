@@ -23,7 +23,7 @@ from keyside.services.executors import Executors
 from keyside.services.frames import Frames
 from keyside.services.later import Later
 from keyside.services.notices import CredentialRevoked, Notice
-from keyside.services.ports import EVERYONE, SIGNED_IN, Clock, Gone, Hub, Unavailable, user_room
+from keyside.services.ports import EVERYONE, Clock, Gone, Hub, Unavailable, user_room
 from keyside.services.viewers import Viewers
 from keyside.web.auth import Authenticator
 from keyside.web.http.errors import sentence
@@ -110,7 +110,6 @@ class Sockets:
             await self._hub.join(session_id, EVERYONE)
         except Gone as error:  # while it was identified: no disconnect will be told
             raise Refuse("bad_request") from error
-        _tell_listener(environ)
         events = self._limits.events
         self._allowances[session_id] = Allowance(events, events * _BURST_SECONDS, self._clock.now())
         self._viewers.connect(session_id)
@@ -264,13 +263,6 @@ def _kind(identity: Identity, headers: dict[str, str]) -> ExecutorKind:
     if identity.kind == "off":
         return "browser" if "origin" in headers else "companion"
     return "shared" if "executor:shared" in identity.scopes else "companion"
-
-
-def _tell_listener(environ: dict[str, Any]) -> None:
-    """The connection counts as a stranger's no more."""
-    signed_in = environ.get("asgi.scope", {}).get("extensions", {}).get(SIGNED_IN)
-    if signed_in is not None:
-        signed_in()
 
 
 def _headers(environ: dict[str, Any]) -> dict[str, str]:

@@ -16,6 +16,9 @@ from keyside.services.ports import SIGNED_IN
 
 _MOST_PIPELINED = 16
 """Requests that may wait on one connection for the answer to an earlier one."""
+_PATIENCE = 2
+"""How many times as long as a head a WebSocket may take in all for its sign-in. The transport asks for it earlier."""
+_UNREADABLE = "The server cannot read this request for a WebSocket: it has a body, or too many or too long headers."
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,6 @@ class GuardedHttp(HttpToolsProtocol):
 
     transport: Any
     scope: Any
-    cycle: Any
 
     def __init__(self, *, guard: Guard, **options: Any) -> None:
         super().__init__(**options)
@@ -49,6 +51,8 @@ class GuardedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         """How much of a request's head has come."""
         self._in_head = True
+        self._handled: Any = None
+        """The request that is handled, or was handled last."""
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
@@ -59,7 +63,7 @@ class GuardedHttp(HttpToolsProtocol):
         super().connection_made(transport)
         address = self.client[0] if self.client else ""
         if not self._guard.is_proxy(address):
-            self._stranger = self._guard.strangers.add(address, transport.abort)
+            self._stranger = self._guard.strangers.add(address, self._cut_off)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -67,7 +71,19 @@ class GuardedHttp(HttpToolsProtocol):
         self._head_is_here()
         self.resume_writing()
         self._leave()
+        self._tell_of_the_end()
         super().connection_lost(exc)
+
+    def _cut_off(self) -> None:
+        """Ends the connection at once: others need its place, or it is read by nobody."""
+        self._tell_of_the_end()
+        self.transport.abort()
+
+    def _tell_of_the_end(self) -> None:
+        """Tells the request that is handled; uvicorn tells only the last one that was read."""
+        if self._handled is not None and not self._handled.response_complete:
+            self._handled.disconnected = True
+            self._handled.message_event.set()
 
     def _leave(self) -> None:
         """Somebody has signed in here, or the connection ends."""
@@ -103,12 +119,14 @@ class GuardedHttp(HttpToolsProtocol):
     def _head_is_late(self) -> None:
         if self._is_answering:  # the client has begun its next request early
             self._await_head()
-        else:
+        elif self._head_bytes:
             self._refuse(408, "too_slow", "The request did not arrive in time.")
+        else:
+            self.transport.close()
 
     @property
     def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        return self._handled is not None and not self._handled.response_complete
 
     def _head_is_here(self) -> None:
         self._in_head = False
@@ -119,7 +137,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         """Answers a request that is not read, and closes. In the middle of another answer it only closes."""
-        if self._head_bytes and not self._is_answering:
+        if not self._is_answering:
             error = failure(code, message)
             body = orjson.dumps({"error": error.model_dump()})
             self.transport.write(
@@ -145,6 +163,10 @@ class GuardedHttp(HttpToolsProtocol):
         self._head_is_here()
         super().on_headers_complete()
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._handled = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_message_complete(self) -> None:
         """See `httptools.HttpRequestParser`. The time for the next head begins with its first byte."""
         super().on_message_complete()
@@ -152,12 +174,18 @@ class GuardedHttp(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """The WebSocket takes the connection over, with its place among the strangers."""
+        if self._is_answering:  # the answer to an earlier request would never learn that the connection has ended
+            self.transport.close()
+            return
         super().handle_websocket_upgrade()
-        socket = self.transport.get_protocol()
+        socket: GuardedWebSocket = self.transport.get_protocol()
         self._leave()
-        if isinstance(socket, GuardedWebSocket) and socket.is_open:
+        if not socket.handshake_initiated:
+            self._refuse(400, "bad_request", _UNREADABLE)
+        elif socket.is_open:
             address = self._guard.address_of(socket.scope)
-            socket.guard(self._guard.strangers.add(address, self.transport.abort), self._guard.connect_bytes)
+            stranger = self._guard.strangers.add(address, self.transport.abort)
+            socket.guard(stranger, self._guard.connect_bytes, _PATIENCE * self._guard.header_seconds)
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -165,7 +193,7 @@ class GuardedHttp(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         super().pause_writing()
         loop = asyncio.get_running_loop()
-        self._stall_timer = loop.call_later(STALLED_SECONDS, self.transport.abort)
+        self._stall_timer = loop.call_later(STALLED_SECONDS, self._cut_off)
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
@@ -175,4 +203,4 @@ class GuardedHttp(HttpToolsProtocol):
             self._stall_timer = None
 
 
-_PHRASES = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+_PHRASES = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}

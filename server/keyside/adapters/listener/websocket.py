@@ -29,6 +29,8 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         self._stranger: Stranger | None = None
         self._room = 0
         """How many bytes a stranger may still send."""
+        self._deadline: asyncio.TimerHandle | None = None
+        """When it is cut off if nobody has signed in."""
         self._stall_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -36,10 +38,11 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         """Whether the client's request for a WebSocket was a good one, and nothing has closed it since."""
         return self.handshake_initiated and not self.close_sent
 
-    def guard(self, stranger: Stranger, most_bytes: int) -> None:
+    def guard(self, stranger: Stranger, most_bytes: int, seconds: float) -> None:
         """From now on it is a stranger's, until somebody signs in: that is told by the scope's extension."""
         self._stranger = stranger
         self._room = most_bytes
+        self._deadline = self.loop.call_later(seconds, self.transport.abort)
         leave: Callable[[], None] = self._leave
         self.scope["extensions"][SIGNED_IN] = leave
 
@@ -47,6 +50,9 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         if self._stranger is not None:
             self._stranger.leave()
             self._stranger = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""

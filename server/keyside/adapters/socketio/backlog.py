@@ -22,14 +22,19 @@ class Backlog(asyncio.Queue[Any]):
     waiting = 0
     _is_closed = False
 
+    def put_nowait(self, item: Any) -> None:
+        """See `asyncio.Queue`."""
+        if item is None or not self._is_closed:
+            super().put_nowait(item)
+
+    async def join(self) -> None:
+        """See `asyncio.Queue`. It does not wait: a client that does not read would keep whoever closes it for ever."""
+
     def _put(self, item: Any) -> None:
-        if not self._is_closed:
-            super()._put(item)
-            self.waiting += 0 if item is None else len(item.encode())
-            if self.waiting > MOST_WAITING:
-                self._close()
-        elif item is None:
-            super()._put(item)
+        super()._put(item)
+        self.waiting += 0 if item is None else len(item.encode())
+        if self.waiting > MOST_WAITING:
+            self._close()
 
     def _close(self) -> None:
         while self.qsize() > 1:
@@ -37,7 +42,7 @@ class Backlog(asyncio.Queue[Any]):
             self.task_done()
         self._get()
         self._is_closed = True
-        super()._put(Packet(CLOSE))
+        self._put(Packet(CLOSE))
 
     def _get(self) -> Any:
         item = super()._get()

@@ -95,6 +95,7 @@ class StockCalls(_Calls):
         try:
             async with self._turn(session_id, gone):
                 calling = asyncio.ensure_future(self._call(session_id, await make()))
+                await asyncio.sleep(0)  # with its first step the message waits for the socket, and counts there
             await asyncio.wait((calling, gone), return_when=asyncio.FIRST_COMPLETED)
             if calling.done():
                 return calling.result()

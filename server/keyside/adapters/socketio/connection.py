@@ -100,6 +100,8 @@ class Connection(GuardedWebSocket):
         frames, self._unsent, self._unsent_bytes = self._unsent, [], 0
         if frames and not (self.close_sent or self.disconnected or self.transport.is_closing()):
             self.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            if self.transport.get_write_buffer_size() > MOST_WAITING:
+                self.transport.abort()
 
     def shutdown(self) -> None:
         """The server ends: what was said before that is sent first."""

@@ -104,6 +104,6 @@ class LeanServer(StockServer):
         socket = self.eio.sockets.get(eio_sid)
         if socket is not None and isinstance(data, str):
             await in_hand_of(socket).room()
-            if self.take_event(socket, data.encode(errors="replace")):
+            if socket.closed or self.take_event(socket, data.encode(errors="replace")):
                 return
         await super()._handle_eio_message(eio_sid, data)

@@ -154,7 +154,14 @@ PRIVATE_PARTS = (
     Part(_HTTP, "HttpToolsProtocol.connection_made", "6efb565ff3d3", "it sets `transport` and `client`"),
     Part(_HTTP, "HttpToolsProtocol.connection_lost", "c91a4c9bf2e2", "`GuardedHttp` extends it"),
     Part(_HTTP, "HttpToolsProtocol.on_message_begin", "96d377fdc7c2", "it makes `scope`, which `GuardedHttp` adds to"),
-    Part(_HTTP, "HttpToolsProtocol.on_headers_complete", "1ea8589acfad", "it sets `cycle`, and fills `pipeline`"),
+    Part(_HTTP, "HttpToolsProtocol.on_headers_complete", "1ea8589acfad", "it fills `pipeline`"),
+    Part(_HTTP, "HttpToolsProtocol._start_asgi_task", "9c08c2571ae9", "it begins with the next request"),
+    Part(
+        _HTTP,
+        "RequestResponseCycle.__init__",
+        "4d2f220910c3",
+        "`GuardedHttp` sets `disconnected`, `message_event`",
+    ),
     Part(_HTTP, "HttpToolsProtocol.on_message_complete", "1fbad42dc31f", "`GuardedHttp` extends it"),
     Part(
         _HTTP,
@@ -163,8 +170,12 @@ PRIVATE_PARTS = (
         "it makes the WebSocket, and hands it the request",
     ),
     Part("uvicorn.server", "Server.startup", "2aa1d70a244b", "`GuardedServer` does this work instead"),
+    Part(
+        "engineio.async_server", "AsyncServer.disconnect", "8bb6448caae4", "it closes a session that does not sign in"
+    ),
     Part("socketio.async_server", "AsyncServer._handle_eio_connect", "76704886d944", "`StockServer` extends it"),
     Part("socketio.async_server", "AsyncServer._handle_connect", "c97c480cf777", "`StockServer` extends it"),
+    Part("socketio.async_server", "AsyncServer.disconnect", "7d2f76686c12", "`StockServer` extends it"),
     Part("socketio.async_server", "AsyncServer._handle_disconnect", "c0b32ada5b37", "`StockServer` extends it"),
     Part("socketio.async_server", "AsyncServer._handle_eio_disconnect", "9344593148b6", "`StockServer` extends it"),
     Part("websockets.utils", "apply_mask", "552db1b0bdf7", "that of `websockets.frames` is the same in C"),

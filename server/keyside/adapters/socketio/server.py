@@ -5,8 +5,9 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qs
 
+from engineio.packet import UPGRADE
 from engineio.payload import Payload
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keyside.adapters.log_lines import bounded
 from keyside.adapters.socketio.codec import Json
@@ -16,6 +17,8 @@ from keyside.adapters.socketio.stock import Manager, StockServer
 from keyside.adapters.socketio.unconnected import ConnectLimits
 from keyside.protocol.wire import MAX_PACKET
 
+_UPGRADE = str(UPGRADE)
+"""The packet with which a client goes over from polling to a WebSocket."""
 PATHS = frozenset({"/ws", "/ws/socket.io"})
 """Where clients connect (C1)."""
 
@@ -81,19 +84,40 @@ class Endpoint:
 
     def most_bytes(self, scope: Scope) -> int:
         """The most bytes that a request of a polling client may have."""
-        query = parse_qs(scope["query_string"].decode("latin-1"))
-        transport_id = query.get("sid", [""])[0]
-        return MAX_PACKET if self._sio.is_signed_in(transport_id) else self._sio.connect_limits.bytes
+        is_signed_in = self._sio.is_signed_in(_transport_id(scope))
+        return MAX_PACKET if is_signed_in else self._sio.connect_limits.bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, one socket, or the server's start and end."""
         if not self.takes(scope):
             await self._other(scope, receive, send)
             return
+        if scope["type"] == "websocket":
+            receive = self._watched(scope, receive)
         try:
             await self._sio.handle_request(scope, receive, send)
         except ValueError as error:
             log.warning("a socket was closed for what it sent: %r", error)
+
+    def _watched(self, scope: Scope, receive: Receive) -> Receive:
+        """Sees when a session that began by polling goes on over this WebSocket."""
+        transport_id = _transport_id(scope)
+        if not transport_id:
+            return receive
+
+        async def watched() -> Message:
+            message = await receive()
+            if message.get("text") == _UPGRADE:
+                self._sio.moves_to(transport_id, scope)
+            return message
+
+        return watched
+
+
+def _transport_id(scope: Scope) -> str:
+    """The session of Engine.IO that a request names."""
+    query = parse_qs(str(scope["query_string"], "latin-1"))
+    return query.get("sid", [""])[0]
 
 
 def _refuse(code: str, _session_id: str, *_: object) -> dict[str, Any]:

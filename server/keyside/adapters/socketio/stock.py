@@ -15,6 +15,7 @@ from keyside.adapters.socketio.backlog import Backlog
 from keyside.adapters.socketio.in_hand import in_hand_of
 from keyside.adapters.socketio.packets import refusal
 from keyside.adapters.socketio.unconnected import ConnectLimits, Unconnected
+from keyside.services.ports import SIGNED_IN
 
 
 class Manager(socketio.AsyncManager):  # type: ignore[misc]
@@ -79,12 +80,33 @@ class StockServer(socketio.AsyncServer):  # type: ignore[misc]
         await super()._handle_connect(eio_sid, namespace, data)
         if self.is_signed_in(eio_sid):
             self.unconnected.leave(eio_sid)
+            _tell_listener(self.environ[eio_sid]["asgi.scope"])
 
     async def _handle_disconnect(self, eio_sid: str, namespace: str, reason: str | None = None) -> None:
+        was_signed_in = self.is_signed_in(eio_sid)
         await super()._handle_disconnect(eio_sid, namespace, reason)
-        environ = self.environ.get(eio_sid)
+        if was_signed_in:
+            self._sign_out(eio_sid)
+
+    async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
+        """See `AsyncServer`, which leaves the transport open."""
+        eio_sid = self.manager.eio_sid_from_sid(sid, namespace or "/")
+        await super().disconnect(sid, namespace, ignore_queue)
+        self._sign_out(eio_sid)
+
+    def _sign_out(self, transport_id: str) -> None:
+        environ = self.environ.get(transport_id)
         if environ is not None:
-            self.unconnected.begin(eio_sid, environ["asgi.scope"])
+            self.unconnected.begin(transport_id, environ["asgi.scope"])
+
+    def moves_to(self, transport_id: str, scope: Any) -> None:
+        """A session that began by polling goes on over a WebSocket, which is a stranger's until it has signed in."""
+        socket = self.eio.sockets.get(transport_id)
+        if socket is None or socket.upgraded:
+            return
+        self.environ[transport_id]["asgi.scope"] = scope
+        if self.is_signed_in(transport_id):
+            _tell_listener(scope)
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         await super()._handle_eio_disconnect(eio_sid, reason)
@@ -105,11 +127,12 @@ class StockServer(socketio.AsyncServer):  # type: ignore[misc]
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         """The transport waits for this to return, so that nothing more is read while too much is in hand."""
         socket = self.eio.sockets.get(eio_sid)
-        if socket is not None:
-            hand = in_hand_of(socket)
-            await hand.room()
-            socket.size_of_last = len(data)
+        if socket is None or socket.closed:
+            return
+        await in_hand_of(socket).room()
+        socket.size_of_last = len(data)
         await super()._handle_eio_message(eio_sid, data)
+        await asyncio.sleep(0)  # the task of an event begins, and counts it, before the next message is looked at
 
     async def _handle_event_internal(
         self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None
@@ -130,6 +153,13 @@ class StockServer(socketio.AsyncServer):  # type: ignore[misc]
                 hand.end_frame(size)
             else:
                 hand.end_event()
+
+
+def _tell_listener(scope: Any) -> None:
+    """The connection counts as a stranger's no more."""
+    signed_in = scope.get("extensions", {}).get(SIGNED_IN)
+    if signed_in is not None:
+        signed_in()
 
 
 def _awaiting(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

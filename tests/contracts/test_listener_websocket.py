@@ -1,0 +1,135 @@
+"""WebSockets, as bytes: what a stranger may send, and what no client may leave unread."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from keyside.adapters.listener import websocket as guarded
+from keyside.adapters.listener.websocket import GuardedWebSocket
+from keyside.adapters.socketio.connection import DIRECT, Connection
+from keyside.services.ports import SIGNED_IN
+from tests.contracts.listening import CONNECT, listening
+from tests.edge.live import SECONDS
+from tests.edge.test_websocket_frames import CONTINUED, PING, frame
+
+KINDS = pytest.mark.parametrize("kind", [GuardedWebSocket, Connection])
+
+
+class App:
+    """Takes WebSockets, and keeps what they say. `sign in` signs in."""
+
+    def __init__(self) -> None:
+        self.said: asyncio.Queue[bytes] = asyncio.Queue()
+        self.gone = asyncio.Event()
+        self.connection: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        self.connection = scope["extensions"].get(DIRECT)
+        while (event := await receive())["type"] != "websocket.disconnect":
+            said = (event.get("text") or "").encode()
+            if said == b"sign in":
+                scope["extensions"][SIGNED_IN]()
+            if said:
+                self.said.put_nowait(said)
+        self.gone.set()
+
+    async def hears(self) -> bytes:
+        return await asyncio.wait_for(self.said.get(), SECONDS)
+
+    async def is_left(self) -> None:
+        await asyncio.wait_for(self.gone.wait(), SECONDS)
+
+
+@KINDS
+@pytest.mark.parametrize("piece", [0, 7])
+async def test_a_stranger_may_send_so_much_in_all(kind: type[GuardedWebSocket], piece: int) -> None:
+    app = App()
+    async with listening(app, websocket=kind) as listener:
+        wire = await listener.upgraded()
+        message = frame(b"x" * 90)
+        for _ in range(CONNECT // len(message)):
+            await wire.send(message, piece=piece)
+            assert await app.hears() == b"x" * 90
+        await wire.send(message, piece=piece)
+        await app.is_left()
+        await wire.end()
+        assert len(listener.strangers) == 0
+
+
+@KINDS
+async def test_whoever_has_signed_in_may_send_more_and_counts_no_more(kind: type[GuardedWebSocket]) -> None:
+    app = App()
+    async with listening(app, websocket=kind) as listener:
+        wire = await listener.upgraded()
+        await wire.send(frame(b"sign in"))
+        assert await app.hears() == b"sign in"
+        assert len(listener.strangers) == 0
+        for _ in range(3):
+            await wire.send(frame(b"x" * CONNECT))
+            assert await app.hears() == b"x" * CONNECT
+
+
+@KINDS
+async def test_a_websocket_on_which_nobody_signs_in_is_cut_off(kind: type[GuardedWebSocket]) -> None:
+    app = App()
+    async with listening(app, seconds=0.1, websocket=kind) as listener:
+        signs_in = await listener.upgraded()
+        await signs_in.send(frame(b"sign in"))
+        await app.hears()
+        silent = await listener.upgraded()
+        await silent.end()
+        await (await listener.upgraded()).end()
+        await signs_in.send(frame(b"still here"))
+        assert await app.hears() == b"still here"
+
+
+@KINDS
+async def test_a_message_may_come_in_so_many_frames(
+    kind: type[GuardedWebSocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded, "_MOST_FRAGMENTS", 20)
+    app = App()
+    async with listening(app, websocket=kind) as listener:
+        wire = await listener.upgraded()
+        await wire.send(frame(b"x", last=False) + frame(b"x", CONTINUED, last=False) * 18 + frame(b"x", CONTINUED))
+        assert await app.hears() == b"x" * 20
+        await wire.send(frame(b"x", last=False) + frame(b"x", CONTINUED, last=False) * 20)
+        await app.is_left()
+
+
+@KINDS
+@pytest.mark.parametrize("limit", ["MOST_WAITING", "STALLED_SECONDS"])
+async def test_a_client_that_does_not_read_its_pongs_is_cut_off(
+    kind: type[GuardedWebSocket], monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(guarded, limit, {"MOST_WAITING": 100_000, "STALLED_SECONDS": 0.1}[limit])
+    app = App()
+    async with listening(app, websocket=kind) as listener:
+        wire = await listener.upgraded()
+        await wire.send(frame(b"sign in"))
+        await app.hears()
+        pings = frame(b"x" * 125, PING) * 1000
+        async with asyncio.timeout(SECONDS):
+            while not app.gone.is_set():
+                await wire.send(pings)
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_what_the_server_says_to_a_client_that_does_not_read_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    monkeypatch.setattr("keyside.adapters.socketio.connection.MOST_WAITING", 100_000)
+    app = App()
+    async with listening(app, websocket=Connection) as listener:
+        wire = await listener.upgraded()
+        await wire.send(frame(b"sign in"))
+        await app.hears()
+        async with asyncio.timeout(SECONDS):
+            while not app.gone.is_set():
+                for _ in range(10):
+                    app.connection.write(b"x" * 10_000)
+                    if not together:
+                        await asyncio.sleep(0)
+                await asyncio.sleep(0)

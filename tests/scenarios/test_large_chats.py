@@ -19,7 +19,7 @@ from keyside.protocol.commands import NewMessage
 from keyside.services import viewers
 from keyside.services.ports import Store
 from keyside.testing import MemoryServer, ScriptedExecutor, text_line
-from tests.scenarios.kit import offered, refused, second_user, start, streaming, told
+from tests.scenarios.kit import offered, refused, run_of, second_user, start, streaming, told
 from tests.scenarios.test_viewers import opened
 
 rule = pytest.mark.rule

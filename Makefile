@@ -26,7 +26,7 @@ N ?= 60
 SEED ?= 1
 JOBS ?= 4
 
-.PHONY: help setup run dev test check fix schema chaos bench lock clean browser
+.PHONY: help setup run dev test check audit fix schema chaos bench lock clean browser
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -49,13 +49,17 @@ test: setup browser ## every test: pytest, then vitest
 browser: $(VENV)/.keyside
 	@echo "Browser: $$($(BIN)/python -m tests.browser.chromium)"
 
-check: setup ## style, types, import rules, and generated files
+check: setup ## style, types, import rules, generated files, and known vulnerabilities
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	cd $(JS) && npm run check
 	$(BIN)/keyside schema --check
+	@$(BIN)/python -m tests.audit
+
+audit: setup ## look for known vulnerabilities of what Keyside runs on; a part of `make check`
+	$(BIN)/python -m tests.audit
 
 fix: setup ## put right what the tools can put right
 	$(BIN)/ruff check --fix

@@ -1,8 +1,10 @@
-/** Chooses what is shown: the sign-in, or the chats of who is signed in. */
+/** Chooses what is shown: the sign-in, a link that was opened, or the chats of who is signed in. */
 
 import { type ReactNode, useEffect } from "react";
 import { SignIn } from "./sign-in";
+import { SignInLink } from "./sign-in-link";
 import { useSession } from "./state/session";
+import { useOffer } from "./state/sign-in-link";
 import { Banner } from "./ui/banner";
 import { Wordmark } from "./ui/wordmark";
 import { Workspace } from "./workspace";
@@ -19,6 +21,7 @@ const Unreachable = ({ error }: { error: string }): ReactNode => (
 
 export function App(): ReactNode {
   const session = useSession((state) => state.session);
+  const offer = useOffer((state) => state.offer);
   useEffect(() => {
     if (session.state !== "in") document.title = "Keyside";
   }, [session.state]);
@@ -28,8 +31,11 @@ export function App(): ReactNode {
     case "unreachable":
       return <Unreachable error={session.error} />;
     case "out":
-      return <SignIn error={session.error} />;
+      if (offer?.owner) return <SignInLink offer={offer} account={null} />;
+      if (offer && !offer.error) return <Loading />;
+      return <SignIn error={offer?.error ?? session.error} />;
     case "in":
+      if (offer?.owner || offer?.error) return <SignInLink offer={offer} account={session.account} />;
       return <Workspace account={session.account} />;
   }
 }

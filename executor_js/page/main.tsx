@@ -3,10 +3,12 @@
 import { createRoot } from "react-dom/client";
 import { App } from "./app";
 import { startTheme } from "./lib/theme";
-import { startSession } from "./state/session";
+import { watchSession } from "./state/session";
+import { start } from "./state/sign-in-link";
 import "./styles.css";
 
 startTheme();
-void startSession();
+watchSession();
+start();
 const root = document.getElementById("root");
 if (root) createRoot(root).render(<App />);

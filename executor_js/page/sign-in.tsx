@@ -2,7 +2,7 @@
 
 import { type FormEvent, type ReactNode, useState } from "react";
 import { signInCode } from "./lib/urls";
-import { redeem } from "./state/session";
+import { offer } from "./state/sign-in-link";
 import { Banner } from "./ui/banner";
 import { Button } from "./ui/button";
 import { Field } from "./ui/field";
@@ -10,14 +10,10 @@ import { Wordmark } from "./ui/wordmark";
 
 export function SignIn({ error }: { error: string | null }): ReactNode {
   const [text, setText] = useState("");
-  const [busy, setBusy] = useState(false);
   const code = signInCode(text);
-  const submit = async (event: FormEvent): Promise<void> => {
+  const submit = (event: FormEvent): void => {
     event.preventDefault();
-    if (code === "") return;
-    setBusy(true);
-    await redeem(code);
-    setBusy(false);
+    if (code !== "") offer(code);
   };
   return (
     <main className="mx-auto grid min-h-full max-w-md content-center gap-7 p-6">
@@ -31,7 +27,7 @@ export function SignIn({ error }: { error: string | null }): ReactNode {
         </p>
       </div>
       {error && <Banner kind="error">{error}</Banner>}
-      <form className="grid gap-3" onSubmit={(event) => void submit(event)}>
+      <form className="grid gap-3" onSubmit={submit}>
         <Field
           label="Sign-in link or code"
           value={text}
@@ -42,8 +38,8 @@ export function SignIn({ error }: { error: string | null }): ReactNode {
           spellCheck={false}
           data-testid="signin-code"
         />
-        <Button type="submit" look="strong" disabled={busy || code === ""} data-testid="signin-submit">
-          {busy ? "Signing in…" : "Sign in"}
+        <Button type="submit" look="strong" disabled={code === ""} data-testid="signin-submit">
+          Sign in
         </Button>
       </form>
     </main>

@@ -2,16 +2,19 @@
 
 import type { Clock } from "./clock";
 import { failureOf } from "./failures";
+import type { LineRedaction } from "./link/line-redaction";
 import { Outbox } from "./outbox";
 import type { AbortRequest, CompletionRequest, Finish, Frame, Hold } from "./protocol.gen";
+import type { Write } from "./upstream/runner";
 
 /** A prepared upstream call: writes its lines in order and says how it ended. */
-export type Job = (write: (line: string) => Promise<void>, signal: AbortSignal) => Promise<Finish>;
+export type Job = (write: Write, signal: AbortSignal) => Promise<Finish>;
 
 export interface AttemptOptions {
   readonly request: CompletionRequest;
   readonly job: Job;
   readonly clock: Clock;
+  readonly redaction: LineRedaction;
   send(channel: string, frame: Frame, answered: (ack: unknown) => void): void;
   /** The attempt is delivered or dropped, and can be forgotten. */
   over(): void;
@@ -34,6 +37,7 @@ export class Attempt {
     this.outbox = new Outbox({
       attempt,
       clock: options.clock,
+      redaction: options.redaction,
       send: (frame, answered) => options.send(channel, frame, answered),
       claimed: () => void this.run(),
       forgotten: () => this.upstream.abort(),
@@ -76,7 +80,7 @@ export class Attempt {
     // The run was stopped before its claim was accepted, so the upstream is never called.
     if (signal.aborted) return;
     try {
-      this.outbox.end(await this.job((line) => this.outbox.write(line), signal));
+      this.outbox.end(await this.job((line, chunk) => this.outbox.write(line, chunk), signal));
     } catch (error) {
       this.outbox.end({ reason: "error", error: failureOf(error, "upstream_error") });
     }

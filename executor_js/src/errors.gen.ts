@@ -45,6 +45,22 @@ export const ERRORS = {
     "message": "Too many attempts. Wait a minute and try again.",
     "retryable": true
   },
+  "too_slow": {
+    "message": "The request arrived too slowly. Try again on a better connection.",
+    "retryable": true
+  },
+  "slow_down": {
+    "message": "This is more at once than the server takes. Wait a second and try again.",
+    "retryable": true
+  },
+  "too_many_connections": {
+    "message": "This account has as many connections or requests open as the server takes. Close some of them.",
+    "retryable": true
+  },
+  "server_busy": {
+    "message": "The server has as many large requests in hand as it takes. Try again in a few seconds.",
+    "retryable": true
+  },
   "internal": {
     "message": "Something went wrong in the server. Its log says more.",
     "retryable": true
@@ -57,12 +73,20 @@ export const ERRORS = {
     "message": "An executor must connect by WebSocket, not by polling.",
     "retryable": false
   },
+  "too_many_open": {
+    "message": "This socket has as many chats open as it may. Close some of them.",
+    "retryable": false
+  },
   "unknown_event": {
     "message": "The server does not know this event.",
     "retryable": false
   },
   "executor_taken": {
     "message": "Another executor has this id, with another secret.",
+    "retryable": false
+  },
+  "too_many_executors": {
+    "message": "You have as many devices as the server keeps, and all of them are connected. Disconnect one that you do not need.",
     "retryable": false
   },
   "not_ready": {

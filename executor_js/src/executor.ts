@@ -8,6 +8,7 @@ import { Attempt, type Job } from "./attempt";
 import type { Cancel, Clock } from "./clock";
 import { failure, failureOf, isFinalRefusal } from "./failures";
 import { ackTimeout, backoff } from "./limits";
+import { guarded, type Redaction } from "./link/redaction";
 import { type Connect, readReadyAck, type Transport } from "./link/transport";
 import type {
   AbortRequest,
@@ -25,6 +26,8 @@ export type ExecutorStatus = "connecting" | "ready" | "offline" | "replaced" | "
 export interface ExecutorOptions {
   readonly connect: Connect;
   readonly clock: Clock;
+  /** Takes the secrets out of everything that leaves. */
+  readonly redaction: Redaction;
   readonly executorId: string;
   readonly secret: string;
   /** A random id, drawn anew at each start of the program. */
@@ -57,7 +60,10 @@ export class Executor {
 
   constructor(options: ExecutorOptions) {
     this.options = options;
-    this.transport = options.connect({
+    this.transport = guarded(
+      options.connect,
+      options.redaction.clean,
+    )({
       opened: () => this.opened(),
       closed: () => this.lost("offline", null),
       refused: (error) => this.refused(error),
@@ -218,6 +224,7 @@ export class Executor {
       request,
       job,
       clock: this.options.clock,
+      redaction: this.options.redaction.lines(),
       send: (channel, frame, answered) => this.transport.emit(channel, frame, answered),
       over: () => this.forget(attempt),
       notReady: () => this.announceLater(),

@@ -18,12 +18,15 @@ import {
   MAX_BACKLOG,
   MAX_LINE,
 } from "./limits";
+import type { LineRedaction } from "./link/line-redaction";
 import { readFrameAck } from "./link/transport";
 import type { Failure, Finish, Frame, Refusal } from "./protocol.gen";
 
 export interface OutboxOptions {
   readonly attempt: number;
   readonly clock: Clock;
+  /** Takes the secrets out of the lines, once and for all: a line is the same each time it is sent. */
+  readonly redaction: LineRedaction;
   send(frame: Frame, answered: (ack: unknown) => void): void;
   /** The claim was accepted. The upstream may be called from now on, and not before (E3). */
   claimed(): void;
@@ -59,20 +62,27 @@ export class Outbox {
     this.options = options;
   }
 
-  /** Takes a line when there is room for it. Until then the caller waits and reads no more of its upstream (E10). */
-  async write(line: string): Promise<void> {
+  /**
+   * Takes a line when there is room for it. Until then the caller waits and reads no more of its upstream (E10).
+   * `chunk` is the JSON in the line, if the caller has read it already.
+   */
+  async write(line: string, chunk?: unknown): Promise<void> {
     const size = byteLength(line);
     if (size > MAX_LINE) fail("line_too_long");
     while (this.takesLines && this.lines.bytes + size > MAX_BACKLOG) await this.room();
     if (!this.takesLines) return;
-    this.lines.push(line, size);
     // If there are other lines, a frame is planned already.
-    if (this.lines.length === 1) this.plan();
+    const planned = this.lines.length > 0;
+    for (const clean of this.options.redaction.take(line, chunk)) {
+      this.push(clean, clean === line ? size : byteLength(clean));
+    }
+    if (!planned && this.lines.length > 0) this.plan();
   }
 
   /** Sends the remaining lines and the end. Later lines and ends are ignored. */
   end(finish: Finish): void {
     if (!this.takesLines) return;
+    for (const line of this.options.redaction.rest()) this.lines.push(line, byteLength(line));
     this.finish = finish;
     this.wakeWriter();
     this.plan();
@@ -108,6 +118,11 @@ export class Outbox {
 
   private get takesLines(): boolean {
     return !this.closed && this.finish === null;
+  }
+
+  private push(line: string, size: number): void {
+    if (size > MAX_LINE) fail("line_too_long");
+    this.lines.push(line, size);
   }
 
   private room(): Promise<void> {

@@ -56,6 +56,8 @@ export interface Answer {
 }
 /**
  * An error: a code of `errors.py`, a sentence for people, and whether trying again can help.
+ *
+ * What is too long is cut and not refused: the error of an executor ends its run, however long it is.
  */
 export interface Failure {
   code: string;
@@ -122,6 +124,7 @@ export interface Message {
   tool_calls: ToolCall[];
   images: string[];
   citations: Citation[];
+  partial: boolean;
   provider: string | null;
   model: string | null;
   run_id: string | null;
@@ -314,6 +317,7 @@ export interface ModelRef {
  */
 export interface ConnectAuth {
   token?: string | null;
+  user_id?: number | null;
   client?: ClientInfo | null;
 }
 /**
@@ -324,7 +328,7 @@ export interface Connection {
   provider: string;
   label: string;
   /**
-   * @maxItems 5000
+   * @maxItems 20000
    */
   models: Model[];
   error: Failure | null;
@@ -389,7 +393,7 @@ export interface ExecutorReady {
   connections: Connection[];
   max_runs: number;
   /**
-   * @maxItems 1000
+   * @maxItems 2000
    */
   holds: Hold[];
 }
@@ -424,6 +428,9 @@ export interface Finish {
 export interface Frame {
   attempt: number;
   index: number;
+  /**
+   * @maxItems 100000
+   */
   lines: string[];
   done: boolean;
   finish: Finish | null;
@@ -443,7 +450,30 @@ export interface Link {
   expires_at: string;
 }
 /**
- * A page of messages, oldest first.
+ * `POST /api/auth/redeem` and `/api/auth/links/check`: the code of a one-time sign-in link.
+ */
+export interface LinkCode {
+  code: string;
+}
+/**
+ * The account that a sign-in link signs in to, and the one that this browser is signed in to now.
+ */
+export interface LinkOwner {
+  id: number;
+  name: string;
+  signed_in: Account | null;
+}
+/**
+ * `GET /api/chats/{id}/messages/{mid}`: the whole message, as it stands after the event `seq` of its chat.
+ *
+ * If a run is writing it, its text so far is there, and only deltas with a greater number are to be added.
+ */
+export interface MessageAt {
+  message: Message;
+  seq: number;
+}
+/**
+ * A page of messages, oldest first: of a long chat there are several, each with about 8 MiB of text.
  */
 export interface MessagePage {
   items: Message[];
@@ -526,6 +556,7 @@ export interface NewToken {
   name: string;
   /**
    * @minItems 1
+   * @maxItems 50
    */
   scopes?: ["api" | "chats" | "executor" | "executor:shared", ...("api" | "chats" | "executor" | "executor:shared")[]];
 }
@@ -544,6 +575,8 @@ export interface OpenAck {
 }
 /**
  * A chat as of one event: the newest messages of the shown branch, and the runs that have not ended (V1).
+ *
+ * Only the last message may be `partial`.
  */
 export interface Snapshot {
   chat: Chat;
@@ -570,12 +603,6 @@ export interface Verdict {
   attempt: number;
   verdict: "continue" | "drop";
   expected: number | null;
-}
-/**
- * `POST /api/auth/redeem`: the code of a one-time sign-in link.
- */
-export interface Redeem {
-  code: string;
 }
 /**
  * The acknowledgement of a client's event that was refused and has changed nothing (C4).

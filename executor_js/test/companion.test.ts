@@ -325,6 +325,20 @@ describe("the companion's program", () => {
     expect(await ended).toBe(0);
   }, 20_000);
 
+  it("[S1] prints no key and no token, whoever says it", async () => {
+    server.refusal = `not with ${CANARY} or ${TOKEN}, ${TOKEN.toUpperCase()}`;
+    const variables = { ...environment(), KEYSIDE_URL: server.url };
+    const { child, said, ended } = start(["--token", TOKEN], variables);
+    await vi.waitUntil(() => said.error.includes("\n"), { timeout: 8_000 });
+    expect(said.error).toContain("not with [redacted] or [redacted], [redacted]");
+    child.kill("SIGTERM");
+    expect(await ended).toBe(0);
+    const lost = start([TOKEN], {});
+    expect(await lost.ended).toBe(2);
+    expect(lost.said.error).toMatch(/belongs to no option/);
+    expect(lost.said.error).not.toContain(TOKEN);
+  }, 20_000);
+
   it("waits for a server that is not there yet, and says so", async () => {
     const { child, said, ended } = start(["--url", "http://127.0.0.1:1"], {});
     await vi.waitUntil(() => said.error.includes("\n"), { timeout: 8_000 });

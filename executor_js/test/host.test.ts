@@ -6,6 +6,7 @@ import type { Fetch } from "../src/upstream/runner";
 import { memoryStore } from "../src/vault/store";
 import { Vault } from "../src/vault/vault";
 import { FakeClock } from "./kit/clock";
+import { canary } from "./kit/secrets";
 import { memoryServer, reconnect, type ServerDouble } from "./kit/server";
 import { chunk, event, stream, UpstreamDouble } from "./kit/upstream";
 
@@ -103,6 +104,98 @@ describe("a host", () => {
     expect(bytes).not.toContain(CANARY);
     expect(JSON.stringify(host.state())).not.toContain(CANARY);
     expect(upstream.asked[0]?.headers.authorization).toBe(`Bearer ${CANARY}`);
+  });
+
+  it("[E13] a key that is cut into pieces is in no byte that leaves", async () => {
+    await host.start();
+    const { id } = await host.saveConnection(draft);
+    for (let cut = 1; cut < CANARY.length; cut += 3) {
+      answering(MODELS, stream(`Key ${CANARY.slice(0, cut)}`, CANARY.slice(cut), "."));
+      const { lines, finish } = await finished(server.offer(`cut ${cut}`, { model: { connection_id: id } }));
+      expect(finish).toEqual({ reason: "stop", error: null });
+      expect(lines).toHaveLength(5);
+      expect(lines.join()).toContain("[redacted]");
+      expect(lines.join()).not.toContain(CANARY.slice(-6));
+      expect(lines.join()).not.toContain(CANARY.slice(0, 6));
+    }
+  });
+
+  it("[E13] names of models and errors are cleaned before they are cut", async () => {
+    const [head, tail] = [CANARY.slice(0, 6), CANARY.slice(-6)];
+    await host.start();
+    for (let before = 270; before <= 300; before += 3) {
+      const name = `${"y".repeat(before)}${CANARY}`;
+      answering(JSON.stringify({ data: [{ id: name }, { id: "other", name }] }), "");
+      const { id, models } = await host.saveConnection(draft);
+      expect(models.map((model) => model.id)).toContain("other");
+      expect(models).toHaveLength(before <= 290 ? 2 : 1);
+      await host.removeConnection(id);
+      expect(JSON.stringify(models)).not.toContain(head);
+      answering(JSON.stringify({ error: `${"y".repeat(before + 200)}${CANARY}` }), "", 401);
+      expect(JSON.stringify(await host.testConnection(draft))).not.toContain(head);
+    }
+    const long = { ...draft, label: `${"y".repeat(180)}${CANARY}` };
+    await expect(host.saveConnection(long)).rejects.toMatchObject({ failure: { code: "bad_request" } });
+    expect(link.bytes.join()).not.toContain(head);
+    expect(link.bytes.join()).not.toContain(tail);
+  });
+
+  it("[S1][E13] a test tells the page nothing of a key, be it stored or only typed", async () => {
+    const typed = canary();
+    const echo = (key: string) => JSON.stringify({ data: [{ id: `m ${key}`, name: key }] });
+    upstream.script = (response, { headers }) => response.end(echo(headers.authorization?.slice(7) ?? ""));
+    const { id } = await host.saveConnection(draft);
+    const results = [
+      await host.testConnection({ ...draft, key: typed }),
+      await host.testConnection({ ...draft, id, key: typed }),
+      await host.testConnection({ provider: "custom", label: "", baseUrl: upstream.url, id }),
+    ];
+    expect(results).toEqual(
+      results.map(() => ({ ok: true, models: [expect.objectContaining({ id: "m [redacted]" })] })),
+    );
+    upstream.sends([JSON.stringify({ error: { message: typed } })], "application/json", 401);
+    const refused = await host.testConnection({ ...draft, key: typed });
+    expect(refused).toMatchObject({
+      ok: false,
+      error: { message: expect.stringContaining("said: [redacted]") },
+    });
+    expect(host.clean(typed)).toBe(typed);
+  });
+
+  it("[S1] the path of a base URL is a part of what a key is pinned to", async () => {
+    await host.start();
+    const { id } = await host.saveConnection(draft);
+    const { key: _, ...withoutKey } = draft;
+    const echoing = { ...withoutKey, id, baseUrl: upstream.url.replace("/v1", "/echo") };
+    const asked = () => upstream.asked.map(({ path, headers }) => [path, headers.authorization ?? null]);
+    upstream.asked.length = 0;
+    await host.testConnection(echoing);
+    expect(asked()).toEqual([["/echo/models", null]]);
+    const moved = await host.saveConnection(echoing);
+    expect(moved).toMatchObject({ hasKey: false, models: [], error: { code: "key_unavailable" } });
+    server.offer("moved", { model: { connection_id: id } });
+    expect(server.answers.at(-1)?.error?.code).toBe("key_unavailable");
+    await host.refreshConnection(id);
+    expect(asked()).toHaveLength(1);
+    await host.saveConnection({ ...echoing, key: CANARY });
+    expect(asked().at(-1)).toEqual(["/echo/models", `Bearer ${CANARY}`]);
+  });
+
+  it("[E13] a key that is replaced while a call goes on with it stays a secret of that call", async () => {
+    await host.start();
+    const { id } = await host.saveConnection(draft);
+    let answer = (_text: string): void => {};
+    upstream.script = (response, { method, headers }) => {
+      if (method === "GET") response.end(MODELS);
+      else answer = () => response.end(JSON.stringify({ error: { message: `No ${headers.authorization}` } }));
+    };
+    const run = server.offer("run", { model: { connection_id: id } });
+    await vi.waitUntil(() => upstream.asked.at(-1)?.method === "POST");
+    await host.saveConnection({ ...draft, id, key: canary() });
+    answer("");
+    await finished(run);
+    expect(run.finish?.error?.message).toContain("No Bearer [redacted]");
+    expect(link.bytes.join()).not.toContain(CANARY);
   });
 
   it("[S1] the base URL never leaves", async () => {

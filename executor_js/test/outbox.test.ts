@@ -1,60 +1,16 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { failure } from "../src/failures";
-import { Outbox } from "../src/outbox";
-import type { Frame } from "../src/protocol.gen";
-import { FakeClock, settle } from "./kit/clock";
+import { settle } from "./kit/clock";
+import { OutboxBench } from "./kit/outbox";
 
 const MIB = 1024 * 1024;
 const STOP = { reason: "stop", error: null } as const;
 
-/** An outbox whose frames the test answers by hand. */
-class Bench {
-  readonly clock = new FakeClock();
-  readonly frames: Frame[] = [];
-  readonly told: string[] = [];
-  readonly outbox: Outbox;
-  private answers: ((ack: unknown) => void)[] = [];
-
-  constructor() {
-    this.outbox = new Outbox({
-      attempt: 3,
-      clock: this.clock,
-      send: (frame, answered) => {
-        this.frames.push(frame);
-        this.answers.push(answered);
-      },
-      claimed: () => this.told.push("claimed"),
-      forgotten: () => this.told.push("forgotten"),
-      delivered: () => this.told.push("delivered"),
-      dropped: () => this.told.push("dropped"),
-      notReady: () => this.told.push("notReady"),
-    });
-  }
-
-  get last(): Frame | undefined {
-    return this.frames.at(-1);
-  }
-
-  ack(expected: number, which = -1): void {
-    this.answers.at(which)?.({ ok: true, expected });
-  }
-
-  refuse(code: Parameters<typeof failure>[0], expected: number | null = null): void {
-    this.answers.at(-1)?.({ ok: false, error: failure(code), expected });
-  }
-
-  claim(): void {
-    this.outbox.resume(null);
-    this.ack(0);
-  }
-}
-
 describe("the outbox", () => {
-  let bench: Bench;
-  let { outbox, clock, frames, told }: Bench = new Bench();
+  let bench: OutboxBench;
+  let { outbox, clock, frames, told }: OutboxBench = new OutboxBench();
 
   beforeEach(() => {
-    bench = new Bench();
+    bench = new OutboxBench();
     ({ outbox, clock, frames, told } = bench);
   });
 

@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
-import type { ConnectionDraft, ConnectionState, HostState } from "../src/client/contract";
+import type { ConnectionDraft, ConnectionState, HostState, TestResult } from "../src/client/contract";
 import { openExecutor } from "../src/client/open";
 import { type Port, type ServedHost, serve } from "../src/client/ports";
 import { FailureError, failure } from "../src/failures";
+import { Redaction } from "../src/link/redaction";
 import { browserName, readWorkerName, vaultName, workerName } from "../src/names";
 import { settle } from "./kit/clock";
 
@@ -16,9 +17,11 @@ const STATE: HostState = {
   running: 0,
 };
 
+const CANARY = "canary-key-of-the-worker";
 const DRAFT: ConnectionDraft = { provider: "custom", label: "Box", baseUrl: "https://box.example/v1" };
 
 class FakeHost implements ServedHost {
+  readonly clean = new Redaction(() => [CANARY]).clean;
   readonly asked: string[] = [];
   current = STATE;
   private readonly listeners = new Set<() => void>();
@@ -49,8 +52,8 @@ class FakeHost implements ServedHost {
   async removeConnection(id: string): Promise<void> {
     this.asked.push(`remove ${id}`);
   }
-  async testConnection() {
-    return { ok: false, error: failure("upstream_unreachable") } as const;
+  async testConnection(): Promise<TestResult> {
+    return { ok: false, error: failure("upstream_unreachable") };
   }
   async refreshConnection(id: string): Promise<ConnectionState> {
     return this.shown(id);
@@ -140,6 +143,21 @@ describe("a page and its worker", () => {
     await client.rename("Desk");
     await client.removeConnection("c");
     expect(host.asked).toEqual(["hello", "rename Desk", "remove c"]);
+    close();
+  });
+
+  it("[S1] tells the page no secret: not in an answer, a failure or the state", async () => {
+    const { host, client, close } = joined();
+    expect((await client.saveConnection({ ...DRAFT, label: `Box ${CANARY}` })).label).toBe("Box [redacted]");
+    host.testConnection = async () => ({ ok: false, error: failure("upstream_error", `It said: ${CANARY}`) });
+    expect(await client.testConnection(DRAFT)).toMatchObject({ error: { message: "It said: [redacted]" } });
+    host.rename = async (name) => {
+      throw new Error(`${name} ${CANARY}`);
+    };
+    await expect(client.rename("x")).rejects.toMatchObject({ message: "x [redacted]" });
+    host.current = { ...STATE, name: CANARY };
+    host.change("offline");
+    await expect.poll(() => client.state()?.name).toBe("[redacted]");
     close();
   });
 

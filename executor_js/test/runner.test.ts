@@ -1,16 +1,20 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { openai } from "../src/dialects/openai";
+import { Redaction } from "../src/link/redaction";
 import type { Finish } from "../src/protocol.gen";
 import type { Place } from "../src/upstream/explain";
 import { providerOf } from "../src/upstream/providers";
 import { type Call, run } from "../src/upstream/runner";
 import { FakeClock } from "./kit/clock";
+import { canary } from "./kit/secrets";
 import { chunk, event, stream, UpstreamDouble } from "./kit/upstream";
 
 const NODE: Place = { kind: "node", https: false };
 const BROWSER: Place = { kind: "browser", https: false };
 const DONE = event("[DONE]");
 
+let secrets: readonly string[] = [];
+const { clean } = new Redaction(() => secrets);
 let upstream: UpstreamDouble;
 
 beforeAll(async () => {
@@ -19,6 +23,7 @@ beforeAll(async () => {
 afterAll(() => upstream.stop());
 beforeEach(() => {
   upstream.asked.length = 0;
+  secrets = [];
 });
 
 interface Result {
@@ -54,7 +59,7 @@ function call({
   return {
     target: { provider, baseUrl, key: "sk-test" },
     dialect: openai,
-    who: { label: "Example", provider: providerOf(provider), baseUrl, hasKey: true, model: "gpt" },
+    who: { label: "Example", provider: providerOf(provider), baseUrl, hasKey: true, model: "gpt", clean },
     model: "gpt",
     formData: { messages: [], ...formData },
     limits: { firstLine: null, idle: null },
@@ -132,6 +137,7 @@ describe("a stream", () => {
     ["content_filter", "content_filter"],
     ["length", "length"],
     ["eos", "stop"],
+    ["constructor", "stop"],
   ])("[E7] finish reason %s is %s", async (theirs, ours) => {
     upstream.sends([event(chunk("", theirs)), DONE]);
     expect((await ask()).finish.reason).toBe(ours);
@@ -322,6 +328,18 @@ describe("a refusal in plain words", () => {
   it("quotes at most 500 characters of the upstream", async () => {
     upstream.sends([JSON.stringify({ error: { message: "y".repeat(5_000) } })], "application/json", 500);
     expect((await ask()).finish.error?.message.match(/y/g)).toHaveLength(500);
+  });
+
+  it("[E13] quotes nothing of an answer that is too long to be read", async () => {
+    const secret = canary(52);
+    secrets = [secret];
+    for (const body of [
+      `${"y".repeat(65_500)}${secret}`,
+      JSON.stringify({ error: { message: "y".repeat(70_000) } }),
+    ]) {
+      upstream.sends([body], "application/json", 500);
+      expect((await ask()).finish.error?.message).toBe("Example answered with an error (500).");
+    }
   });
 
   it("follows no redirect: it could lead the key elsewhere", async () => {

@@ -1,12 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { openai } from "../src/dialects/openai";
 import { nodeFetch } from "../src/hosts/node-fetch";
+import { Redaction } from "../src/link/redaction";
 import type { Finish } from "../src/protocol.gen";
 import { type Call, run } from "../src/upstream/runner";
 import type { SilenceLimits } from "../src/upstream/silence";
 import { FakeClock, settle } from "./kit/clock";
 import { chunk, event, UpstreamDouble } from "./kit/upstream";
 
+const { clean } = new Redaction(() => []);
 const DONE = event(chunk("", "stop")) + event("[DONE]");
 
 /** An upstream call whose answer the test writes, and whose end it awaits. */
@@ -32,6 +34,7 @@ class Watched {
         baseUrl: "https://box.example/v1",
         hasKey: false,
         model: "m",
+        clean,
       },
       model: "m",
       formData: { messages: [], stream },
@@ -290,7 +293,7 @@ describe("Node's fetch", () => {
       {
         target: { provider: "custom", baseUrl: upstream.url, key: null },
         dialect: openai,
-        who: { label: "Box", provider: undefined, baseUrl: upstream.url, hasKey: false, model: "m" },
+        who: { label: "Box", provider: undefined, baseUrl: upstream.url, hasKey: false, model: "m", clean },
         model: "m",
         formData: { stream: true },
         limits: { firstLine: 60, idle: 10 },

@@ -58,36 +58,77 @@ describe("the vault", () => {
     expect(wrapping.extractable).toBe(false);
   });
 
-  it("a ciphertext opens only for the origin and the connection that it was made for", async () => {
+  it("a ciphertext opens only for the base URL and the connection that it was made for", async () => {
     const store = await indexedDbStore("keyside-vault-1");
     const vault = await Vault.open(store, await sealerOf(store), "Test");
     const { id } = await vault.save(DRAFT);
     const row = (await store.all("keys")).get(id) as object;
-    await store.put("keys", id, { ...row, origin: "https://evil.example" });
+    for (const baseUrl of ["https://evil.example/v1", "https://box.example", "https://box.example/v2"]) {
+      await store.put("keys", id, { ...row, baseUrl });
+      await vault.reload();
+      expect(vault.secrets).toEqual([]);
+    }
+  });
+
+  it("a key that an earlier version pinned to an origin stays usable, for the base URL of its connection", async () => {
+    const store = await indexedDbStore("keyside-vault-1");
+    const sealer = await sealerOf(store);
+    const { id } = await (await Vault.open(store, sealer, "Test")).save(DRAFT);
+    const origin = "https://box.example";
+    const sealed = await sealer.seal(CANARY, `keyside key ${id} ${origin}`);
+    await store.put("keys", id, { origin, sealed });
+    const vault = await Vault.open(store, sealer, "Test");
+    const record = vault.find(id);
+    expect(record && vault.keyFor(record, DRAFT.baseUrl)).toBe(CANARY);
+    expect(() => record && vault.keyFor(record, `${origin}/other`)).toThrow(refused("key_unavailable"));
+    const { key: _, ...withoutKey } = DRAFT;
+    expect(vault.preview({ ...withoutKey, id, baseUrl: `${origin}/other` }).key).toBeNull();
+    const renamed = await vault.save({ ...withoutKey, id, label: "New" });
+    await vault.reload();
+    expect(vault.keyFor(renamed, DRAFT.baseUrl)).toBe(CANARY);
+    expect(await store.all("keys")).toEqual(
+      new Map([[id, expect.objectContaining({ baseUrl: DRAFT.baseUrl })]]),
+    );
+    await store.put("keys", id, { origin: "https://evil.example", sealed });
     await vault.reload();
     expect(vault.secrets).toEqual([]);
   });
 
-  it("[S1] sends a key nowhere but to the origin that it is pinned to", async () => {
+  it("[S1] sends a key nowhere but to the base URL that it is pinned to", async () => {
     const vault = await open();
     const record = await vault.save(DRAFT);
-    for (const url of ["https://evil.example/v1", "http://box.example/v1", "https://box.example:8443/v1"]) {
-      expect(() => vault.keyFor(record, url)).toThrow(refused("key_unavailable"));
+    const { key: _, ...withoutKey } = DRAFT;
+    for (const baseUrl of [
+      "https://evil.example/v1",
+      "http://box.example/v1",
+      "https://box.example:8443/v1",
+      "https://box.example",
+      "https://box.example/echo",
+      "https://box.example/v1/echo",
+      "https://box.example/v1/../echo",
+      "https://box.example/V1",
+    ]) {
+      expect(() => vault.keyFor(record, baseUrl)).toThrow(refused("key_unavailable"));
+      expect(vault.preview({ ...withoutKey, id: record.id, baseUrl }).key).toBeNull();
+    }
+    for (const baseUrl of ["https://box.example/v1/", " HTTPS://BOX.example:443/v1?a=b#c "]) {
+      expect(vault.preview({ ...withoutKey, id: record.id, baseUrl }).key).toBe(CANARY);
     }
   });
 
-  it("drops the key when the address goes to another host, and says so", async () => {
+  it("drops the key when the address changes, the path included, and says so", async () => {
     const vault = await open();
     const { id } = await vault.save(DRAFT);
     const { key: _, ...withoutKey } = DRAFT;
-    const sameHost = await vault.save({ ...withoutKey, id, baseUrl: "https://box.example/other/v1" });
-    expect(vault.hasKey(sameHost)).toBe(true);
-    const moved = await vault.save({ ...withoutKey, id, baseUrl: "https://elsewhere.example/v1" });
-    expect(vault.hasKey(moved)).toBe(false);
-    expect(vault.keyFailure(moved)).toMatchObject({ code: "key_unavailable" });
-    expect(vault.secrets).toEqual([]);
-    const entered = await vault.save({ ...DRAFT, id, baseUrl: "https://elsewhere.example/v1" });
-    expect(vault.keyFailure(entered)).toBeNull();
+    for (const baseUrl of ["https://box.example/other/v1", "https://elsewhere.example/v1"]) {
+      await vault.save({ ...DRAFT, id });
+      const moved = await vault.save({ ...withoutKey, id, baseUrl });
+      expect(vault.hasKey(moved)).toBe(false);
+      expect(vault.keyFailure(moved)).toMatchObject({ code: "key_unavailable" });
+      expect(vault.secrets).toEqual([]);
+      const entered = await vault.save({ ...DRAFT, id, baseUrl });
+      expect(vault.keyFailure(entered)).toBeNull();
+    }
   });
 
   it("keeps, replaces and removes a key as the draft says", async () => {
@@ -106,6 +147,9 @@ describe("the vault", () => {
     const vault = await open();
     await expect(vault.save({ ...DRAFT, key: "sk 1\n2" })).rejects.toEqual(refused("bad_request"));
     await expect(vault.save({ ...DRAFT, baseUrl: "box.example" })).rejects.toEqual(refused("bad_request"));
+    await expect(vault.save({ ...DRAFT, label: "x".repeat(201) })).rejects.toEqual(refused("bad_request"));
+    await expect(vault.save({ ...DRAFT, provider: "x".repeat(61) })).rejects.toEqual(refused("bad_request"));
+    await expect(vault.rename("x".repeat(201))).rejects.toEqual(refused("bad_request"));
     await expect(vault.save({ ...DRAFT, id: "unknown" })).rejects.toEqual(refused("connection_unknown"));
     expect(vault.connections).toEqual([]);
   });

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_bytes
 
 import socketio
 from fastapi import FastAPI
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Scope
 
 from keyside import __version__
 from keyside.adapters.clock import RandomIds, SystemClock
 from keyside.adapters.memory.store import MemoryStore
+from keyside.adapters.secret_file import secret_of
 from keyside.adapters.socketio.calls import SocketCalls, StockCalls
 from keyside.adapters.socketio.hub import SocketHub, StockHub
 from keyside.adapters.socketio.server import Endpoint, make_server
@@ -26,7 +27,7 @@ from keyside.services.chats import Chats
 from keyside.services.connections import Connections
 from keyside.services.credential_watch import CredentialWatch
 from keyside.services.deadlines import Deadlines
-from keyside.services.dispatcher import Dispatcher
+from keyside.services.dispatcher import MOST_RUNS, Dispatcher
 from keyside.services.executors import Executors
 from keyside.services.followers import Followers
 from keyside.services.frames import Frames
@@ -46,6 +47,9 @@ from keyside.services.viewers import Viewers
 from keyside.settings import Settings
 from keyside.web.auth import Authenticator
 from keyside.web.bodies import Bodies, BodyLimits
+from keyside.web.callers import Callers, caller_of
+from keyside.web.client_address import ClientAddress
+from keyside.web.gate import Gate
 from keyside.web.http.account import account_router
 from keyside.web.http.docs import serve_docs
 from keyside.web.http.errors import handle_errors
@@ -62,26 +66,35 @@ STATIC = Path(__file__).parent / "static"
 class Services:
     """All services of a server. Each is given what it needs; what they tell each other goes through `notices`."""
 
-    def __init__(self, store: Store, hub: Hub, calls: Calls, clock: Clock, ids: Ids, limits: Limits) -> None:
+    def __init__(
+        self,
+        store: Store,
+        hub: Hub,
+        calls: Calls,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits,
+        user_runs: int = MOST_RUNS,
+    ) -> None:
         log = store.chat_log
         self.store, self.hub, self.calls, self.clock = store, hub, calls, clock
         self.notices = Notices()
         self.accounts = Accounts(store.accounts, clock, ids, self.notices)
         self.connections = Connections()
-        self.presence = Presence(self.connections, store.registry, clock)
+        self.presence = Presence(self.connections, store.registry, clock, self.accounts.owner)
         self.health = StoreHealth(log, clock, self.notices)
         self.runs = Runs(log, hub, clock, limits, self.health, self.notices)
         self.deadlines = Deadlines(self.runs, log, clock, self.health)
         self.plain = PlainExecutors(self.runs)
         body = RequestBody(log, limits)
         self.offers = Offers(self.runs, self.presence, self.plain, body, calls, clock, ids, self.notices)
-        self.dispatcher = Dispatcher(self.runs, self.presence, self.offers, log, self.health)
+        self.dispatcher = Dispatcher(self.runs, self.presence, self.offers, log, self.health, user_runs)
         self.executors = Executors(self.runs, self.connections, self.presence, self.plain, calls, log, self.notices)
         self.frames = Frames(self.runs, self.presence, self.plain, log, clock, limits)
         locks = ChatLocks(log)
         self.chats = Chats(log, locks, self.runs, clock, self.notices)
         self.messages = Messages(log, locks, self.runs, clock, ids, self.notices)
-        self.requests = RunRequests(log, locks, self.messages, self.runs, self.dispatcher, clock, ids, limits)
+        self.requests = RunRequests(log, locks, self.messages, self.runs, self.dispatcher, body, clock, ids, limits)
         self.followers = Followers(log, hub)
         self.viewers = Viewers(log, self.runs, hub, clock)
         self.api_calls = ApiCalls(log, self.chats, self.requests, self.runs, self.followers, clock, ids)
@@ -128,6 +141,8 @@ class Application:
     services: Services
     lifecycle: Lifecycle
     sio: socketio.AsyncServer
+    address: ClientAddress
+    """Tells a listener whose connection it is."""
 
     @property
     def accounts(self) -> Accounts:
@@ -171,13 +186,14 @@ def body_limits_of(settings: Settings) -> BodyLimits:
     )
 
 
-def connect_limits_of(settings: Settings) -> ConnectLimits:
+def connect_limits_of(settings: Settings, address: ClientAddress) -> ConnectLimits:
     """The settings' limits for sockets that have not signed in."""
     return ConnectLimits(
         seconds=settings.arrival_timeout,
         bytes=settings.stranger_socket,
         per_address=settings.strangers_per_address,
         in_all=settings.strangers,
+        address_of=address.of,
     )
 
 
@@ -185,7 +201,9 @@ def create_app(
     settings: Settings, *, store: Store | None = None, clock: Clock | None = None, static: Path = STATIC
 ) -> Application:
     """A server with these settings. Without a `store` it opens, and locks, the data directory's database."""
-    sio = make_server(settings.transport, "*", connect_limits_of(settings))
+    secret = _secret(settings, in_memory=store is not None)
+    address = ClientAddress(settings.trusted_proxies)
+    sio = make_server(settings.transport, connect_limits_of(settings, address))
     stock = settings.transport == "stock"
     services = Services(
         store or SqlStore(settings.make_data_dir(), sync=settings.sync),
@@ -194,8 +212,9 @@ def create_app(
         clock or SystemClock(),
         RandomIds(),
         limits_of(settings),
+        settings.user_runs,
     )
-    authenticator = Authenticator(services.accounts, settings.origins, settings.auth)
+    authenticator = Authenticator(services.accounts, settings.origins, settings.auth, secret)
     sockets = Sockets(
         sio,
         authenticator,
@@ -208,25 +227,33 @@ def create_app(
         SocketLimits(settings.user_sockets, settings.socket_events),
     )
     lifecycle = lifecycle_of(services, settings.api_retention, sockets.hear)
-    endpoint = Endpoint(sio, _api(services, authenticator, Pages(static, settings.origins)))
+    endpoint = Endpoint(sio, _api(services, authenticator, address, Pages(static, settings.origins)))
 
     async def most_bytes(scope: Scope) -> int:
         """The most that a request may have, by who sends it."""
         if endpoint.takes(scope):
             return endpoint.most_bytes(scope)
-        await authenticator.identify(Headers(scope=scope), method=scope["method"])
+        await caller_of(scope).identity()
         return settings.max_body
 
-    asgi = SecurityHeaders(Bodies(endpoint, most_bytes, body_limits_of(settings)), settings.origins)
-    return Application(asgi, services, lifecycle, sio)
+    bounded = Callers(Bodies(endpoint, most_bytes, body_limits_of(settings)), authenticator, settings.user_requests)
+    asgi = SecurityHeaders(Gate(bounded, authenticator), settings.origins)
+    return Application(asgi, services, lifecycle, sio, address)
 
 
-def _api(services: Services, authenticator: Authenticator, pages: Pages) -> FastAPI:
-    api = FastAPI(title="Keyside", version=__version__, docs_url=None, redoc_url=None)
+def _secret(settings: Settings, *, in_memory: bool) -> bytes:
+    """What signs the cookies. A store that is given may leave nothing behind, so no file is written beside it."""
+    if settings.secret is not None:
+        return settings.secret.get_secret_value().encode()
+    return token_bytes(32) if in_memory else secret_of(settings.make_data_dir())
+
+
+def _api(services: Services, authenticator: Authenticator, address: ClientAddress, pages: Pages) -> FastAPI:
+    api = FastAPI(title="Keyside", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     handle_errors(api)
     serve_docs(api)
     api.include_router(health_router(services.store.chat_log))
-    api.include_router(account_router(authenticator))
+    api.include_router(account_router(authenticator, address))
     api.include_router(
         native_router(
             authenticator,
@@ -234,6 +261,8 @@ def _api(services: Services, authenticator: Authenticator, pages: Pages) -> Fast
             services.messages,
             services.requests,
             services.followers,
+            services.executors,
+            services.viewers,
             services.presence,
             services.runs,
         )

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from keyside.web.client_address import Network, networks_of
 from keyside.web.origins import Origins, is_loopback, make_origin, origin_of, origins_of
 
 OPTIONS = (
@@ -24,6 +25,9 @@ OPTIONS = (
     "log_level",
 )
 """The settings that are also options of `keyside serve`."""
+
+LEAST_SECRET = 32
+"""Characters."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=1024, le=1024**3)]
@@ -72,6 +76,18 @@ class Settings(BaseSettings):
         default="local",
         description="`local`: one account, signed in by one-time links. `off`: no sign-in; whoever reaches the "
         "server is its owner, so it is allowed on loopback addresses only.",
+    )
+    secret: SecretStr | None = Field(
+        default=None,
+        description="What signs the cookies of signed-in browsers: at least 32 characters of chance. Without it, a "
+        "file `secret` is made in the data directory, which only its owner may read, and which no backup contains.",
+        json_schema_extra={"shown": "that file"},
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses and networks of proxies, separated by commas, such as `127.0.0.1,10.0.0.0/8`. Only "
+        "they are believed by whom they were called (`X-Forwarded-For`).",
+        json_schema_extra={"shown": "none"},
     )
     tls_cert: Path | None = Field(
         default=None, description="A certificate chain (PEM). With it the server itself serves https."
@@ -137,6 +153,9 @@ class Settings(BaseSettings):
     user_requests: Number = Field(
         default=2000, description="How many requests of an account may be under way, streamed answers included."
     )
+    user_runs: Number = Field(
+        default=2000, description="How many answers of an account may be written at the same time. More of them wait."
+    )
     socket_events: Number = Field(
         default=100,
         description="How many events a socket may send in a second, as a mean over ten seconds. Frames of running "
@@ -155,6 +174,18 @@ class Settings(BaseSettings):
     @classmethod
     def _origin(cls, url: str | None) -> str | None:
         return None if url is None else origin_of(url)
+
+    @field_validator("secret")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value()) < LEAST_SECRET:
+            raise ValueError(f"it must have at least {LEAST_SECRET} characters")
+        return secret
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, said: object) -> object:
+        return networks_of(said) if isinstance(said, str) else said
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

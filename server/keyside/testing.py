@@ -18,6 +18,7 @@ from keyside.protocol.commands import NewRun, Started, UserTurn
 from keyside.protocol.entities import Chat, Connection, ExecutorKind, Message, Model
 from keyside.protocol.errors import KeysideError
 from keyside.services.connections import Socket
+from keyside.services.dispatcher import MOST_RUNS
 from keyside.services.frames import Reply
 from keyside.services.ports import Store
 
@@ -91,13 +92,14 @@ class MemoryServer:
         clock: FakeClock | None = None,
         ids: CountingIds | None = None,
         limits: Limits | None = None,
+        user_runs: int = MOST_RUNS,
     ) -> None:
         self.clock = clock or FakeClock()
         self.hub = MemoryHub()
         self.calls = MemoryCalls()
         self.store = store or MemoryStore()
         self.ids = ids or CountingIds()
-        self.services = Services(self.store, self.hub, self.calls, self.clock, self.ids, limits or Limits())
+        self.services = Services(self.store, self.hub, self.calls, self.clock, self.ids, limits or Limits(), user_runs)
         self.lifecycle = lifecycle_of(self.services, 7 * 86400)
         self.user_id = 0
 

@@ -67,15 +67,17 @@ async def test_an_answer_cannot_run_scripts_or_load_anything(tab: Tab) -> None:
     tab.page.context.on("request", lambda request: requested.append(request.url))
     await tab.send("Be hostile")
     await tab.ended()
-    link = tab.text.get_by_role("link")
+    link = tab.text.get_by_role("link", name="a picture")
     # To be followed by a click; it is not loaded.
     await expect(link).to_have_attribute("href", "https://tracker.invalid/pixel.png")
+    await expect(tab.text.get_by_role("link", name="a call")).to_have_attribute("href", "/api/auth/sessions")
     await expect(tab.text).to_contain_text("The end.")
     await expect(tab.text).to_contain_text("<script>window.hacked='script'</script>")
     await expect(tab.text.locator("img, script, iframe, svg")).to_have_count(0)
     await tab.text.get_by_text("click me").click()
     assert await tab.page.evaluate("() => 'hacked' in window") is False
     assert [url for url in requested if not url.startswith(tab.origin)] == []
+    assert [url for url in requested if url.endswith(("/sessions", "/tokens"))] == []
     assert (await tab.stored())[1]["content"] == HOSTILE
 
 

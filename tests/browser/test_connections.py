@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import Visit
@@ -69,6 +70,27 @@ async def test_a_connection_is_there_after_a_reload_and_its_key_is_not_shown(tab
     await tab.get("connection-remove").click()
     await tab.get("confirm").click()
     await expect(tab.get("connection")).to_have_count(0)
+
+
+@pytest.mark.rule("S1")
+async def test_a_key_is_not_sent_to_another_base_url_and_the_form_says_so(
+    tab: Tab, model_server: Upstream, key: str
+) -> None:
+    await tab.get("settings").click()
+    await tab.get("connection-edit").click()
+    await expect(tab.get("connection-key")).to_have_attribute("placeholder", "Stored. Type to replace it")
+    await tab.get("connection-url").fill(f"{model_server.url}/echo")
+    await expect(tab.get("connection-key")).to_have_attribute("placeholder", "")
+    await expect(tab.page.get_by_text("The stored key was entered for another base URL")).to_be_visible()
+    calls = len(model_server.calls)
+    await tab.get("connection-test").click()
+    await expect(tab.get("connection-result")).to_be_visible()
+    assert [call.headers.get("authorization") for call in model_server.calls[calls:]] == [None]
+    await tab.get("connection-url").fill(f"{model_server.url}/")
+    await expect(tab.get("connection-key")).to_have_attribute("placeholder", "Stored. Type to replace it")
+    await tab.get("connection-test").click()
+    await expect(tab.get("connection-result")).to_have_attribute("data-ok", "true")
+    assert model_server.calls[-1].headers["authorization"] == f"Bearer {key}"
 
 
 async def test_a_server_that_is_not_there_is_said_in_plain_words(visit: Visit, server: Keyside) -> None:

@@ -86,6 +86,26 @@ async def test_two_browsers_of_one_account_answer_their_own_questions_at_once(
     assert (len(model_server.chats), len(other_model_server.chats)) == (1, 1)
 
 
+@pytest.mark.rule("E1")
+async def test_a_device_that_is_away_can_be_forgotten_after_a_question(
+    visit: Visit, server: Keyside, model_server: Upstream, other_model_server: Upstream, key: str
+) -> None:
+    two = await pair(visit, server, model_server, other_model_server, key)
+    await two.other.get("settings").click()
+    await two.other.get("settings-devices").click()
+    away = two.other.get("away-device")
+    await expect(away).to_have_count(0)
+    await two.home.context.close()
+    await expect(away).to_have_count(1)
+    await expect(away).to_contain_text("Chrome on Linux")
+    await away.get_by_role("button", name="Forget").click()
+    await two.other.page.get_by_role("button", name="Cancel").click()
+    await expect(away).to_have_count(1)
+    await away.get_by_role("button", name="Forget").click()
+    await two.other.get("confirm").click()
+    await expect(away).to_have_count(0)
+
+
 @pytest.mark.rule("R4", "R5", "D2")
 async def test_closing_one_of_two_browsers_in_mid_answer_leaves_the_other(
     visit: Visit, server: Keyside, model_server: Upstream, other_model_server: Upstream, key: str

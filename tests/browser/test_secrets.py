@@ -113,6 +113,15 @@ async def test_the_page_cannot_reach_what_its_worker_reaches(
     assert len(model_server.calls) == before
 
 
+@pytest.mark.rule("S4")
+async def test_an_image_of_the_page_cannot_call_its_own_server(visit: Visit, server: Keyside) -> None:
+    visitor = await visit()
+    tab = await visitor.sign_in(server)
+    visitor.expected += ["img-src"]
+    async with tab.page.expect_console_message(lambda message: "policy: img-src stopped" in message.text):
+        await tab.page.evaluate("() => { new Image().src = '/api/auth/me'; }")
+
+
 async def test_on_plain_http_keys_live_in_memory_only_and_the_page_says_so(
     visit: Visit, serve: Serve, recorder: Recorder, model_server: Upstream, key: str
 ) -> None:

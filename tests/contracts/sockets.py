@@ -118,7 +118,7 @@ class SocketWorld:
     """A server of this process, and clients of it."""
 
     def __init__(self, kind: Kind) -> None:
-        self.sio = make_server("lean" if kind == "lean" else "stock", "*")
+        self.sio = make_server("lean" if kind == "lean" else "stock")
         self.hub = SocketHub(self.sio) if kind == "lean" else StockHub(self.sio)
         self.calls = StockCalls(self.sio) if kind == "stock" else SocketCalls(self.sio)
         self.sio.on("connect", lambda session_id, environ, auth=None: None)

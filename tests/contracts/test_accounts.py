@@ -37,8 +37,18 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield accounts
 
 
-async def spend(store: AccountStore, code: str, at: float, sign_in_id: str = "s1") -> StoredSignIn | None:
-    return await store.spend_link(code, at, sign_in_id=sign_in_id, agent="Firefox", expires_at=at + 100)
+async def spend(
+    store: AccountStore, code: str, at: float, sign_in_id: str = "s1", in_place_of: str | None = None
+) -> StoredSignIn | None:
+    return await store.spend_link(
+        code,
+        at,
+        sign_in_id=sign_in_id,
+        value_hash=f"value of {sign_in_id}",
+        agent="Firefox",
+        expires_at=at + 100,
+        in_place_of=in_place_of,
+    )
 
 
 async def test_an_account_is_made_once(store: AccountStore) -> None:
@@ -52,9 +62,36 @@ async def test_a_link_signs_in_once(store: AccountStore) -> None:
     await store.add_link("hash", owner.id, 0, 600)
     made = await spend(store, "hash", 10)
     assert made == StoredSignIn("s1", owner, "Firefox", 10, 110)
-    assert await store.sign_in("s1", 11) == made
+    assert await store.sign_in("value of s1", 11) == made
+    assert await store.sign_in("s1", 11) is None
     assert await spend(store, "hash", 12, "s2") is None
-    assert await store.sign_in("s2", 12) is None
+    assert await store.sign_in("value of s2", 12) is None
+
+
+async def test_to_ask_whose_a_link_is_does_not_spend_it(store: AccountStore) -> None:
+    owner, other = await store.user("owner", 0), await store.user("other", 0)
+    await store.add_link("hash", other.id, 0, 600)
+    assert await store.link_owner("hash", 1) == await store.link_owner("hash", 2) == other
+    assert await store.link_owner("nonsense", 1) is None
+    assert await store.link_owner("hash", 600) is None
+    made = await spend(store, "hash", 3)
+    assert made is not None
+    assert made.user == other != owner
+    assert await store.link_owner("hash", 4) is None
+
+
+async def test_a_sign_in_ends_the_one_that_it_takes_the_place_of_and_no_other(store: AccountStore) -> None:
+    owner = await store.user("owner", 0)
+    for code in ("a", "b", "c"):
+        await store.add_link(code, owner.id, 0, 600)
+    await spend(store, "a", 1, "s1")
+    await spend(store, "b", 1, "s2")
+    assert await spend(store, "nonsense", 2, "s3", in_place_of="s1") is None
+    assert len(await store.sign_ins(owner.id, 2)) == 2
+    assert await spend(store, "c", 3, "s4", in_place_of="s1") is not None
+    assert {one.id for one in await store.sign_ins(owner.id, 4)} == {"s2", "s4"}
+    assert await store.sign_in("value of s1", 4) is None
+    assert await store.lapsed(frozenset({"s1", "s2"}), 4) == {"s1"}
 
 
 async def test_of_many_that_spend_a_link_at_once_one_gets_it(store: AccountStore) -> None:
@@ -89,8 +126,8 @@ async def test_sign_ins_are_listed_newest_first_until_they_end(store: AccountSto
     assert [one.id for one in await store.sign_ins(owner.id, 4)] == ["s3", "s2", "s1"]
     assert await store.revoke_sign_in(owner.id, "s2", 5)
     assert [one.id for one in await store.sign_ins(owner.id, 101)] == ["s3"]
-    assert await store.sign_in("s2", 5) is None
-    assert await store.sign_in("s1", 101) is None
+    assert await store.sign_in("value of s2", 5) is None
+    assert await store.sign_in("value of s1", 101) is None
 
 
 async def test_a_sign_in_is_revoked_once_and_by_its_own_user_only(store: AccountStore) -> None:
@@ -120,14 +157,11 @@ async def test_a_token_is_found_by_its_hash_until_it_is_revoked(store: AccountSt
     assert await store.tokens(owner.id) == (newer,)
 
 
-async def test_a_value_is_kept_and_one_that_is_made_once_stays(store: AccountStore) -> None:
+async def test_a_value_is_kept_until_it_is_replaced(store: AccountStore) -> None:
     assert await store.recall("url") is None
     await store.remember("url", "http://a")
     await store.remember("url", "http://b")
     assert await store.recall("url") == "http://b"
-    kept = await asyncio.gather(*(store.remember_once("secret", f"{n}") for n in range(8)))
-    assert len(set(kept)) == 1
-    assert await store.remember_once("secret", "later") == kept[0] == await store.recall("secret")
 
 
 async def test_what_one_process_makes_another_spends(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ async def test_a_deleted_chat_is_gone_with_all_that_belongs_to_it(chat_log: Chat
     assert await chat_log.chat(OWNER, id) is None
     assert await chat_log.read(id, after=0) is None
     assert await chat_log.view(id, limit=10) is None
-    assert await chat_log.messages(OWNER, id) == ()
+    assert (await chat_log.messages(OWNER, id)).messages == ()
     assert await chat_log.heads([id]) == {}
     for run in (ended, running):
         assert await chat_log.run(OWNER, run.id) is None
@@ -209,7 +209,7 @@ async def test_removed_messages_are_gone_with_their_runs_and_lines(chat_log: Cha
     run = await writer.write(await writer.started("new", message_id="a2", parent_id="u"), *LINES)
     aborted = stepped(run, Stop())
     entries = await writer.commit(aborted, Removed(("a1", "a2")), writer.headed("u"))
-    assert [message.id for message in await chat_log.messages(OWNER, writer.chat.id)] == ["u"]
+    assert [message.id for message in (await chat_log.messages(OWNER, writer.chat.id)).messages] == ["u"]
     for gone in (old, run):
         assert await chat_log.run(OWNER, gone.id) is None
         assert await chat_log.lines(gone) == ()
@@ -327,12 +327,12 @@ async def test_another_user_sees_nothing_and_deletes_nothing(chat_log: ChatLog, 
         await Writer(chat_log, writer.chat, OTHER).delete()
     assert await chat_log.chat(OTHER, id) is None
     assert (await chat_log.chats(OTHER, limit=9)).chats == ()
-    assert await chat_log.messages(OTHER, id) == ()
+    assert (await chat_log.messages(OTHER, id)).messages == ()
     assert await chat_log.message(OTHER, run.message_id) is None
     assert await chat_log.run(OTHER, run.id) is None
     assert await chat_log.lines(replace(run, user_id=OTHER)) == ()
     assert (await chat_log.chat(OWNER, id)) is not None
-    assert [message.id for message in await chat_log.messages(OWNER, id)] == [run.message_id]
+    assert [message.id for message in (await chat_log.messages(OWNER, id)).messages] == [run.message_id]
     assert await chat_log.lines(run) == LINES
     assert len(await payloads(chat_log, id)) == 8
 
@@ -349,7 +349,7 @@ async def test_a_run_and_its_message_come_back_as_they_were_stored(chat_log: Cha
     changed = prefix.model_copy(update={"content": "Twice", "updated_at": iso(9)})
     await writer.commit(changed)
     assert await chat_log.message(OWNER, "a") == changed
-    assert await chat_log.messages(OWNER, writer.chat.id) == (changed,)
+    assert (await chat_log.messages(OWNER, writer.chat.id)).messages == (changed,)
 
 
 async def test_lines_are_kept_in_order_through_many_frames(chat_log: ChatLog, writer: Writer) -> None:

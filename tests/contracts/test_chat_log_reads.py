@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from keyside.core.changes import LinesAdded, Removed
+from keyside.core.changes import view as shown_run
 from keyside.core.inputs import Disconnect, Finish, Offer, Resume, Start, Stop
 from keyside.core.run import Run, State
 from keyside.core.transcript import fold, transcribe
@@ -149,7 +150,7 @@ async def test_a_snapshot_in_mid_stream_has_the_text_of_before_and_its_number(
         shown = view.messages[-1]
         assert (shown.content, shown.status) == ("", "streaming")
         assert (view.seq, view.chat.running) == (5, True)
-        assert view.runs == (run,)
+        assert (view.runs, view.writing) == ((shown_run(run),), (run.key,))
         assert await chat_log.message(OWNER, shown.id) == shown, "the message is written once, at the end"
 
 
@@ -238,7 +239,7 @@ async def test_a_branch_is_what_leads_to_its_leaf(chat_log: ChatLog, writer: Wri
     await writer.commit(*messages.values())
 
     async def branch(leaf: str, user_id: int = OWNER) -> list[str]:
-        found = await chat_log.branch(user_id, writer.chat.id, leaf)
+        found = (await chat_log.branch(user_id, writer.chat.id, leaf)).messages
         assert all(message == messages[message.id] for message in found)
         return [message.id for message in found]
 
@@ -247,7 +248,7 @@ async def test_a_branch_is_what_leads_to_its_leaf(chat_log: ChatLog, writer: Wri
     assert await branch("root") == ["root"]
     for leaf, user_id in (("nobody", OWNER), ("other", OWNER), ("m4", OTHER)):
         assert await branch(leaf, user_id) == []
-    assert await chat_log.branch(OWNER, elsewhere.chat.id, "m4") == ()
+    assert (await chat_log.branch(OWNER, elsewhere.chat.id, "m4")).messages == ()
     assert await chat_log.links(OWNER, writer.chat.id) == tuple(links)
     assert await chat_log.links(OTHER, writer.chat.id) == ()
     assert await chat_log.links(OWNER, 12345) == ()
@@ -282,7 +283,8 @@ async def test_a_snapshot_names_the_runs_that_have_not_ended_for_good(chat_log: 
     view = await chat_log.view(writer.chat.id, limit=9)
     assert view is not None
     assert {run.id for run in view.runs} == {"queued", "offered", "suspended", "interrupted"}
-    assert open_run in view.runs
+    assert shown_run(open_run) in view.runs
+    assert [id for _, id in view.writing] == ["suspended"]
 
 
 # --- lists -----------------------------------------------------------------------------------------
@@ -366,7 +368,7 @@ async def test_all_messages_of_a_chat_come_oldest_first(chat_log: ChatLog, write
     for id in ("c", "a", "b"):
         await writer.commit(writer.message(id, content=id))
     await writer.commit(writer.message("a", content="changed"))
-    messages = await chat_log.messages(OWNER, writer.chat.id)
+    messages = (await chat_log.messages(OWNER, writer.chat.id)).messages
     assert [(message.id, message.content) for message in messages] == [("c", "c"), ("a", "changed"), ("b", "b")]
 
 

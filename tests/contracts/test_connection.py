@@ -148,7 +148,7 @@ async def test_what_is_in_the_queue_when_the_reader_takes_over_is_handled() -> N
             "extensions": {DIRECT: connection},
             **path,
         }
-        await asyncio.wait_for(make_server("lean", cors_allowed_origins="*").handle_request(scope, receive, send), 10)
+        await asyncio.wait_for(make_server("lean").handle_request(scope, receive, send), 10)
         pipe = connection.transport
         assert isinstance(pipe, Pipe)
         assert b'40{"sid":' in pipe.written

@@ -64,6 +64,23 @@ async def test_a_reader_that_has_left_is_forgotten() -> None:
     assert vars(followers) == vars(Subscriptions())
 
 
+@pytest.mark.rule("V2")
+async def test_for_a_reader_that_lags_only_so_much_waits_and_the_newest_is_always_there() -> None:
+    """What it misses it reads from the log: it sees that a number is missing."""
+    followers = Subscriptions()
+    long = [Entry(1, seq, 0, Removed(("x" * 100_000,))) for seq in range(1, 101)]
+    with followers.follow(1) as coming:
+        followers.publish(long)
+        (reader,) = followers._readers[1]
+        assert 0 < len(reader._entries) <= 11
+        first = (await next_of(coming, 1))[0]
+        assert first > 89
+        assert await next_of(coming, 100 - first) == list(range(first + 1, 101))
+        followers.publish([entry(1, 101)])
+        assert await next_of(coming, 1) == [101]
+        assert reader._weight == 0
+
+
 async def test_the_hub_in_memory_notes_who_is_where_and_what_was_told() -> None:
     hub = MemoryHub()
     await hub.join("s1", "chat:1")

@@ -1,11 +1,14 @@
 """The contract of `Registry`, which every implementation must fulfil."""
 
+import json
 from dataclasses import replace
 
 import pytest
+from sqlmodel import update
 
 from keyside.adapters.memory.registry import MemoryRegistry
 from keyside.adapters.sql.registry import SqlRegistry
+from keyside.adapters.sql.tables import ExecutorRow
 from keyside.protocol.entities import Connection, Failure, Model
 from keyside.services.ports import KnownExecutor, Registry
 from tests.contracts.logs import OTHER, OWNER, SqlShelf
@@ -78,6 +81,15 @@ async def test_an_executor_that_was_forgotten_may_come_again(registry: Registry)
     assert await registry.load() == ()
     await registry.save(DESK)
     assert await registry.load() == (DESK,)
+
+
+@pytest.mark.rule("E1", "R3")
+async def test_a_connection_that_an_older_server_took_and_this_one_does_not_is_left_out(sql: SqlShelf) -> None:
+    await SqlRegistry(sql.database, sql.writer).save(DESK)
+    c1, c2 = DESK.connections
+    older = json.dumps([c1.model_dump() | {"models": [{"id": "m", "context_length": 10**30}]}, c2.model_dump()])
+    await sql.writer.write(lambda connection: connection.execute(update(ExecutorRow).values(connections=older)))
+    assert await SqlRegistry(sql.database, sql.writer).load() == (replace(DESK, connections=(c2,)),)
 
 
 @pytest.mark.rule("R3")

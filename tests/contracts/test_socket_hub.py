@@ -119,9 +119,30 @@ async def test_a_handler_may_return_a_value_or_one_that_comes_later_or_a_corouti
         answer.set("at last")
         answer.set("too late")
         assert await socket.receive("431") == '431["at last"]'
+        assert json.loads((await socket.receive("432"))[3:])[0]["error"]["code"] == "internal"
         await socket.send('42["now",6]')
         await socket.send('427["now",7]')
         assert await socket.receive("43") == '437[{"now":7}]'
+
+
+@rule("C4")
+@pytest.mark.parametrize("answer", [10**30, {"deep": json.loads("[" * 300 + "]" * 300)}, "\ud800", object()])
+async def test_an_answer_that_cannot_be_written_is_a_refusal(here: SocketWorld, answer: object) -> None:
+    async def slowly(session_id: str, _: object) -> object:
+        await asyncio.sleep(0)
+        return answer
+
+    later: Later[object] = Later()
+    later.set(answer)
+    for name, handler in (
+        ("now", lambda session_id, _: answer),
+        ("slowly", slowly),
+        ("later", lambda session_id, _: later),
+    ):
+        here.sio.on(name, handler)
+    async with raw_socket(here.url) as (socket, _):
+        for name in ("now", "slowly", "later"):
+            assert (await socket.event(name, None))["error"]["code"] == "internal"
 
 
 @rule("C4")

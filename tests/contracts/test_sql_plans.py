@@ -74,7 +74,8 @@ async def test_no_read_looks_through_a_whole_table(sql: SqlShelf) -> None:
     page = await log.chats(OWNER, limit=1)
     await log.chats(OWNER, limit=1, cursor=page.next_cursor or "5:5")
     await log.messages(OWNER, id)
-    assert len(await log.branch(OWNER, id, "a-done0")) == 1
+    await log.changed_after(id, 3, [("message", "a-done0")])
+    assert len((await log.branch(OWNER, id, "a-done0")).messages) == 1
     await log.links(OWNER, id)
     await log.message(OWNER, "a-done0")
     await log.run_on("c-done0")
@@ -155,7 +156,7 @@ async def test_of_a_long_chat_only_what_is_asked_for_is_looked_at(sql: SqlShelf)
     assert await log.message(OWNER, "m7") is not None
     assert await log.changed_at(id) == 2006
     assert steps.taken() < 2000
-    assert len(await log.branch(OWNER, id, "m9")) == 10
+    assert len((await log.branch(OWNER, id, "m9")).messages) == 10
     assert steps.taken() < 4000
     assert len(await log.links(OWNER, id)) == 2001
     assert steps.taken() > 4000, "the steps are counted"

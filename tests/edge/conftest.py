@@ -22,6 +22,9 @@ SOCKET_TESTS = {
     "test_blocking_client",
     "test_websocket_frames",
     "test_durable",
+    "test_server_log",
+    "test_large_chats",
+    "test_odd_events",
 }
 """The modules whose tests run on servers with both transports; the others need only the usual one."""
 SOME_SOCKET_TESTS = {"test_completions"}
@@ -39,7 +42,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @contextmanager
-def _served(folder: Path, auth: str, transport: str) -> Iterator[LiveServer]:
+def served(folder: Path, auth: str, transport: str) -> Iterator[LiveServer]:
     server = LiveServer(folder, auth, transport=transport)
     try:
         server.start()
@@ -56,7 +59,7 @@ def _serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         @cache
         def serve(auth: str, transport: str) -> LiveServer:
             folder = tmp_path_factory.mktemp(f"{auth}-{transport}")
-            return servers.enter_context(_served(folder, auth, transport))
+            return servers.enter_context(served(folder, auth, transport))
 
         yield serve
 
@@ -95,7 +98,7 @@ def _sign_in(_serve: Serve) -> Callable[[str], dict[str, str]]:
 
     async def redeem(server: LiveServer) -> dict[str, str]:
         async with server.http(origin=server.url) as client:
-            code = server.link.rpartition("#")[2]
+            code = server.link.rpartition("=")[2]
             answer = await client.post("/api/auth/redeem", json={"code": code})
             assert answer.status_code == 200, answer.text
             return {"cookie": f"keyside_session={answer.cookies['keyside_session']}", "origin": server.url}
@@ -112,5 +115,5 @@ def signed_in(_sign_in: Callable[[str], dict[str, str]], transport: str) -> dict
 @pytest.fixture
 def own_server(tmp_path: Path, transport: str) -> Iterator[LiveServer]:
     """A server of this test alone, that it may kill and start again."""
-    with _served(tmp_path, "off", transport) as server, _quiet(server):
+    with served(tmp_path, "off", transport) as server, _quiet(server):
         yield server

@@ -11,9 +11,13 @@ from fastapi import Depends, FastAPI
 
 from keyside.adapters.clock import RandomIds, SystemClock
 from keyside.adapters.memory.accounts import MemoryAccounts
+from keyside.services.account_store import User
 from keyside.services.accounts import Accounts, Identity
 from keyside.services.notices import Notices
 from keyside.web.auth import Authenticator
+from keyside.web.callers import Callers
+from keyside.web.client_address import ClientAddress, networks_of
+from keyside.web.gate import Gate
 from keyside.web.http.account import account_router
 from keyside.web.http.docs import serve_docs
 from keyside.web.http.errors import handle_errors
@@ -28,6 +32,7 @@ LOCAL = "http://127.0.0.1:8000"
 class Doors:
     """The web layer of a server. `browser` sends the Origin that a page of `url` sends."""
 
+    store: MemoryAccounts
     accounts: Accounts
     authenticator: Authenticator
     asgi: SecurityHeaders
@@ -45,22 +50,30 @@ class Doors:
             assert answer.status_code == 200
             yield client
 
+    async def guest(self) -> User:
+        """Another account."""
+        return await self.store.user("guest", 0)
+
     async def code(self) -> str:
         return (await self.accounts.new_link((await self.accounts.owner()).id)).code
 
 
-def doors(static: Path, *, public_url: str = LOCAL, auth: Literal["local", "off"] = "local") -> Doors:
+def doors(
+    static: Path, *, public_url: str = LOCAL, auth: Literal["local", "off"] = "local", trusted_proxies: str = ""
+) -> Doors:
     """The web layer as `app.py` builds it, with accounts in memory."""
-    accounts = Accounts(MemoryAccounts(), SystemClock(), RandomIds(), Notices())
+    store = MemoryAccounts()
+    accounts = Accounts(store, SystemClock(), RandomIds(), Notices())
     origins = origins_of(public_url, host="127.0.0.1", port=8000, tls=False)
-    authenticator = Authenticator(accounts, origins, auth)
-    app = FastAPI(title="Keyside", docs_url=None, redoc_url=None)
+    authenticator = Authenticator(accounts, origins, auth, b"what signs the cookies of the tests")
+    app = FastAPI(title="Keyside", docs_url=None, redoc_url=None, redirect_slashes=False)
     handle_errors(app)
     serve_docs(app)
-    app.include_router(account_router(authenticator))
+    app.include_router(account_router(authenticator, ClientAddress(networks_of(trusted_proxies))))
     _add_probes(app, authenticator)
     app.router.default = Pages(static, origins)
-    return Doors(accounts, authenticator, SecurityHeaders(app, origins), public_url)
+    gate = Gate(Callers(app, authenticator, 100), authenticator)
+    return Doors(store, accounts, authenticator, SecurityHeaders(gate, origins), public_url)
 
 
 def _add_probes(app: FastAPI, authenticator: Authenticator) -> None:

@@ -307,8 +307,7 @@ async def ask(http: httpx.AsyncClient, *, model: str = "desk/m", chat_id: int | 
 async def message_of(http: httpx.AsyncClient, started: Any) -> Any:
     """The assistant's message as HTTP shows it."""
     chat_id, id = started["run"]["chat_id"], started["assistant_message"]["id"]
-    items = (await http.get(f"/api/chats/{chat_id}/messages")).json()["items"]
-    return next(message for message in items if message["id"] == id)
+    return (await http.get(f"/api/chats/{chat_id}/messages/{id}")).json()["message"]
 
 
 async def events_of(

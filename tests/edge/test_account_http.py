@@ -42,15 +42,22 @@ async def test_a_cookie_of_an_https_server_is_secure(tmp_path: Path) -> None:
     async with edge.browser() as client:
         assert (await client.get("/api/auth/me")).status_code == 200
         answer = await client.post("/api/auth/redeem", json={"code": await edge.code()})
-        assert "; Secure" in answer.headers["set-cookie"]
+        cookie = answer.headers["set-cookie"]
+        assert cookie.startswith("__Host-keyside_session=")
+        assert {"HttpOnly", "Path=/", "SameSite=lax", "Secure"} <= set(cookie.split("; "))
+        assert "domain" not in cookie.lower()
+        plain = {"cookie": f"keyside_session={client.cookies['__Host-keyside_session']}"}
+    async with edge.client() as client:
+        assert code_of(await client.get("/api/auth/me", headers=plain)) == (401, "unauthorized")
 
 
 async def test_a_cookie_that_was_tampered_with_is_none(edge: Doors) -> None:
     async with edge.browser() as client:
         good = client.cookies["keyside_session"]
-        sign_in_id, _, signature = good.partition(".")
+        value, _, signature = good.partition(".")
         other_signature = ("A" if signature[0] != "A" else "B") + signature[1:]
-        for forged in (sign_in_id, f"{sign_in_id}.{other_signature}", "x" + good, "é", ""):
+        listed = (await client.get("/api/auth/sessions")).json()["items"][0]["id"]
+        for forged in (value, f"{value}.{other_signature}", f"{listed}.{signature}", "x" + good, "é", ""):
             headers = {b"cookie": f"keyside_session={forged}".encode()}
             async with edge.client() as other:
                 assert code_of(await other.get("/api/auth/me", headers=headers)) == (401, "unauthorized")
@@ -69,7 +76,7 @@ async def test_signing_out_ends_the_sign_in_and_not_only_the_cookie(edge: Doors)
 async def test_another_device_is_added_seen_and_signed_out(edge: Doors) -> None:
     async with edge.browser() as desktop, edge.client(origin=LOCAL) as phone:
         made = (await desktop.post("/api/auth/links")).json()
-        url, _, code = made["url"].partition("/#")
+        url, _, code = made["url"].partition("/#signin=")
         assert url == LOCAL
         assert made["expires_at"].endswith("Z")
         await phone.post("/api/auth/redeem", json={"code": code}, headers={"user-agent": "Phone"})
@@ -130,13 +137,78 @@ async def test_a_page_of_another_origin_cannot_sign_a_browser_in(edge: Doors) ->
         assert (await program.post("/api/auth/redeem", json={"code": code})).status_code == 200
 
 
-async def test_too_many_wrong_codes_are_refused_for_a_while(edge: Doors) -> None:
+async def test_wrong_codes_are_limited_and_a_good_one_never_is(edge: Doors) -> None:
+    code = await edge.code()
     async with edge.client(origin=LOCAL) as client:
-        for _ in range(10):
-            await client.post("/api/auth/redeem", json={"code": "guess"})
-        answer = await client.post("/api/auth/redeem", json={"code": "guess"})
-        assert code_of(answer) == (429, "too_many_attempts")
-        assert answer.json()["error"]["retryable"] is True
+        for path in ("/api/auth/redeem", "/api/auth/links/check") * 5:
+            assert code_of(await client.post(path, json={"code": "guess"})) == (401, "link_invalid")
+        for path in ("/api/auth/redeem", "/api/auth/links/check"):
+            answer = await client.post(path, json={"code": "guess"})
+            assert code_of(answer) == (429, "too_many_attempts")
+            assert answer.json()["error"]["retryable"] is True
+        assert (await client.post("/api/auth/links/check", json={"code": code})).status_code == 200
+        assert (await client.post("/api/auth/redeem", json={"code": code})).status_code == 200
+
+
+async def test_whose_a_link_is_is_told_without_spending_it(edge: Doors) -> None:
+    async with edge.browser() as client:
+        guest = await edge.guest()
+        code = (await edge.accounts.new_link(guest.id)).code
+        for _ in range(2):
+            answer = await client.post("/api/auth/links/check", json={"code": code})
+            now = {"id": 1, "name": "owner", "auth": "local"}
+            assert answer.json() == {"id": guest.id, "name": "guest", "signed_in": now}
+            assert "set-cookie" not in answer.headers
+        assert (await client.get("/api/auth/me")).json()["name"] == "owner"
+        async with edge.client(origin=LOCAL) as stranger:
+            answer = await stranger.post("/api/auth/links/check", json={"code": code})
+            assert answer.json() == {"id": guest.id, "name": "guest", "signed_in": None}
+        foreign = await client.post("/api/auth/links/check", json={"code": code}, headers={"origin": FOREIGN})
+        assert code_of(foreign) == (403, "bad_origin")
+        assert (await client.post("/api/auth/redeem", json={"code": code})).json()["name"] == "guest"
+        assert (await client.get("/api/auth/me")).json()["name"] == "guest"
+
+
+async def test_a_browser_that_signs_in_again_has_one_sign_in(edge: Doors) -> None:
+    async with edge.browser() as client:
+        before = client.cookies["keyside_session"]
+        for expected in (401, 200):
+            code = await edge.code() if expected == 200 else "guess"
+            assert (await client.post("/api/auth/redeem", json={"code": code})).status_code == expected
+            assert len((await client.get("/api/auth/sessions")).json()["items"]) == 1
+    async with edge.client(cookie=f"keyside_session={before}") as other:
+        assert code_of(await other.get("/api/auth/me")) == (401, "unauthorized")
+
+
+async def test_each_client_behind_a_trusted_proxy_is_counted_by_itself(tmp_path: Path) -> None:
+    edge = doors(tmp_path, trusted_proxies="127.0.0.0/8")
+    async with edge.client(origin=LOCAL) as client:
+
+        async def guess(*forwarded: str) -> int:
+            headers = [("x-forwarded-for", one) for one in forwarded]
+            return (await client.post("/api/auth/redeem", json={"code": "guess"}, headers=headers)).status_code
+
+        for n in range(10):
+            assert await guess(f"198.51.100.{n}, 203.0.113.7") == 401
+        assert await guess("198.51.100.99", "203.0.113.7") == 429
+        assert await guess("203.0.113.7, 203.0.113.8") == 401
+
+
+async def test_who_has_no_trusted_proxy_cannot_reset_the_count(edge: Doors) -> None:
+    async with edge.client(origin=LOCAL) as client:
+        for n in range(11):
+            headers = {"x-forwarded-for": f"203.0.113.{n}", "forwarded": f"for=203.0.113.{n}"}
+            answer = await client.post("/api/auth/redeem", json={"code": "guess"}, headers=headers)
+    assert answer.status_code == 429
+
+
+async def test_a_token_for_a_shared_executor_is_not_made_here(edge: Doors) -> None:
+    async with edge.browser() as client:
+        for scopes in (["executor:shared"], ["api", "executor:shared"]):
+            answer = await client.post("/api/tokens", json={"name": "farm", "scopes": scopes})
+            assert code_of(answer) == (403, "forbidden")
+            assert "keyside token create --name NAME --scope executor:shared" in answer.json()["error"]["message"]
+        assert (await client.get("/api/tokens")).json()["items"] == []
 
 
 async def test_in_off_mode_everybody_is_the_owner_and_foreign_pages_are_refused(tmp_path: Path) -> None:
@@ -193,8 +265,8 @@ async def test_in_off_mode_a_socket_needs_nothing_and_a_foreign_page_is_refused(
         ({"json": {}}, "'code' in the body is not as it should be: field required."),
         ({"json": {"code": 7}}, "'code' in the body is not as it should be: input should be a valid string."),
         ({"json": []}, "The body is not as it should be: "),
-        ({"content": b"{", "headers": {"content-type": "application/json"}}, "The body is not valid JSON."),
-        ({"content": b"\xff", "headers": {"content-type": "application/json"}}, "The request is not of the form"),
+        ({"content": b"{", "headers": {"content-type": "application/json"}}, "The body is not valid JSON: "),
+        ({"content": b"\xff", "headers": {"content-type": "application/json"}}, "The body is not valid JSON: "),
     ],
 )
 async def test_a_request_that_is_not_valid_is_told_what_is_wrong(edge: Doors, sent: Any, said: str) -> None:

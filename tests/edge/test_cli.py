@@ -48,7 +48,7 @@ def test_the_command_line_does_not_wait_for_the_server_to_load(tmp_path: Path) -
 def test_a_link_is_made_before_the_first_start(tmp_path: Path) -> None:
     ran = keyside(tmp_path, "link")
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("http://127.0.0.1:8000/#")
+    assert ran.stdout.startswith("http://127.0.0.1:8000/#signin=")
     data_dir = tmp_path / ".local" / "share" / "keyside"
     assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
     assert stat.S_IMODE((data_dir / "keyside.db").stat().st_mode) == 0o600
@@ -56,7 +56,7 @@ def test_a_link_is_made_before_the_first_start(tmp_path: Path) -> None:
 
 def test_a_link_names_the_public_url(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("KEYSIDE_PUBLIC_URL=https://chat.example.org/\nOTHER=1\n")
-    assert keyside(tmp_path, "link", "--data-dir", "here").stdout.startswith("https://chat.example.org/#")
+    assert keyside(tmp_path, "link", "--data-dir", "here").stdout.startswith("https://chat.example.org/#signin=")
     assert (tmp_path / "here" / "keyside.db").is_file()
 
 

@@ -63,6 +63,17 @@ async def test_every_call_that_is_documented_has_a_policy_whatever_it_answers(bu
                 assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+async def test_a_slash_too_much_leads_nowhere(built: httpx.AsyncClient) -> None:
+    """A redirection would go to plain http where a proxy in front of the server speaks https."""
+    paths = (await built.get("/openapi.json")).json()["paths"]
+    for path, methods in paths.items():
+        for method in methods:
+            answer = await built.request(method, f"{path.format_map(Ones())}/", headers={"origin": URL})
+            assert answer.status_code == 404, path
+            assert "location" not in answer.headers
+            assert answer.json()["error"]["message"].endswith("/. Leave out the slash at its end.")
+
+
 class Ones(dict[str, str]):
     """A value for every parameter of a path."""
 

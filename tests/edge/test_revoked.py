@@ -7,6 +7,7 @@ from contextlib import closing
 import httpx
 import pytest
 
+from keyside.services.accounts import digest
 from tests.edge.live import LiveServer, connected, new_chat
 
 rule = pytest.mark.rule
@@ -41,7 +42,7 @@ async def test_a_token_that_is_revoked_loses_its_sockets_and_no_others(
 @rule("C7")
 async def test_a_browser_that_is_signed_out_loses_its_sockets(local: LiveServer, signed_in: dict[str, str]) -> None:
     async with local.http(**signed_in) as owner:
-        code = (await owner.post("/api/auth/links")).json()["url"].rpartition("#")[2]
+        code = (await owner.post("/api/auth/links")).json()["url"].rpartition("=")[2]
         async with local.http(origin=local.url) as phone:
             await phone.post("/api/auth/redeem", json={"code": code})
             cookie = f"keyside_session={phone.cookies['keyside_session']}"
@@ -66,11 +67,12 @@ async def test_what_another_process_revokes_is_noticed_too(
 @rule("C7")
 async def test_a_sign_in_that_expires_loses_its_sockets(local: LiveServer, signed_in: dict[str, str]) -> None:
     async with local.http(**signed_in) as owner:
-        code = (await owner.post("/api/auth/links")).json()["url"].rpartition("#")[2]
+        code = (await owner.post("/api/auth/links")).json()["url"].rpartition("=")[2]
     async with local.http(origin=local.url) as phone:
         await phone.post("/api/auth/redeem", json={"code": code})
         value = phone.cookies["keyside_session"]
     async with connected(local.url, cookie=f"keyside_session={value}", origin=local.url) as tab:
         with closing(sqlite3.connect(local.database, timeout=20)) as database, database:
-            database.execute("UPDATE signin SET expires_at = 1 WHERE id = ?", (value.partition(".")[0],))
+            id = (digest(value.partition(".")[0]),)
+            assert database.execute("UPDATE signin SET expires_at = 1 WHERE hash = ?", id).rowcount == 1
         await asyncio.wait_for(tab.gone.wait(), SOON)

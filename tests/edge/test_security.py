@@ -63,6 +63,7 @@ async def test_the_page_talks_to_its_own_server_only(edge: Doors) -> None:
     policy = directives(answer)
     assert policy["connect-src"] == policy["script-src"] == "'self'"
     assert policy["worker-src"] == f"{LOCAL}/worker/"
+    assert policy["img-src"] == f"{LOCAL}/assets/ {LOCAL}/uploads/ data:"
     assert policy["base-uri"] == policy["form-action"] == "'none'"
 
 
@@ -78,18 +79,20 @@ async def test_the_workers_script_has_a_policy_that_lets_it_reach_providers(edge
 
 
 @pytest.mark.parametrize(
-    ("public_url", "url", "workers"),
+    ("public_url", "url", "named"),
     [
-        ("https://chat.example.org", "https://chat.example.org", "https://chat.example.org/worker/"),
-        ("https://chat.example.org", "http://localhost:8000", "http://localhost:8000/worker/"),
-        (LOCAL, "http://[::1]:8000", "'self'"),
+        ("https://chat.example.org", "https://chat.example.org", "https://chat.example.org"),
+        ("https://chat.example.org", "http://localhost:8000", "http://localhost:8000"),
+        (LOCAL, "http://[::1]:8000", None),
     ],
 )
-async def test_the_workers_folder_is_named_as_the_browser_sees_it(
-    static: Path, public_url: str, url: str, workers: str
+async def test_folders_are_named_as_the_browser_sees_them(
+    static: Path, public_url: str, url: str, named: str | None
 ) -> None:
     async with doors(static, public_url=public_url).client(url) as client:
-        assert directives(await client.get("/"))["worker-src"] == workers
+        policy = directives(await client.get("/"))
+    assert policy["worker-src"] == (f"{named}/worker/" if named else "'self'")
+    assert policy["img-src"] == (f"{named}/assets/ {named}/uploads/ data:" if named else "'self' data:")
 
 
 async def test_hashed_files_are_kept_and_what_is_asked_anew_is_not(edge: Doors) -> None:

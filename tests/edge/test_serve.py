@@ -56,13 +56,13 @@ def serving(data_dir: Path, *options: str) -> Iterator[Running]:
 
 def redeem(url: str, verify: bool = True) -> httpx.Response:
     """Opens a sign-in link as the page does."""
-    origin, _, code = url.partition("/#")
+    origin, _, code = url.partition("/#signin=")
     return httpx.post(f"{origin}/api/auth/redeem", json={"code": code}, headers={"origin": origin}, verify=verify)
 
 
 def test_it_accepts_requests_when_it_says_so_and_prints_a_link_that_works_once(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
-        assert server.second_line.startswith(f"Sign in (once, within 10 minutes): {server.url}/#")
+        assert server.second_line.startswith(f"Sign in (once, within 10 minutes): {server.url}/#signin=")
         link = server.second_line.rpartition(" ")[2]
         assert redeem(link).status_code == 200
         assert redeem(link).json()["error"]["code"] == "link_invalid"
@@ -74,7 +74,7 @@ def test_it_accepts_requests_when_it_says_so_and_prints_a_link_that_works_once(t
 def test_commands_reach_the_server_that_runs_wherever_it_listens(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         link = keyside(tmp_path, "link", "--data-dir", str(tmp_path)).stdout.strip()
-        assert link.startswith(f"{server.url}/#")
+        assert link.startswith(f"{server.url}/#signin=")
         assert redeem(link).status_code == 200
         made = keyside(tmp_path, "token", "create", "--name", "tool", "--data-dir", str(tmp_path))
         bearer = {"authorization": f"Bearer {made.stdout.strip()}"}
@@ -110,7 +110,27 @@ def test_it_serves_https_itself(tmp_path: Path) -> None:
     with serving(tmp_path, "--tls-cert", str(PAIR), "--tls-key", str(PAIR)) as server:
         assert server.url.startswith("https://127.0.0.1:")
         answer = redeem(server.second_line.rpartition(" ")[2], verify=False)
+        assert answer.headers["set-cookie"].startswith("__Host-keyside_session=")
         assert "; Secure" in answer.headers["set-cookie"]
+
+
+def test_whoever_connects_directly_cannot_say_that_it_is_somebody_else(tmp_path: Path) -> None:
+    with serving(tmp_path) as server, httpx.Client(base_url=server.url, headers={"origin": server.url}) as client:
+        for n in range(11):
+            said = {"x-forwarded-for": f"203.0.113.{n}", "x-forwarded-proto": "https", "x-real-ip": f"203.0.113.{n}"}
+            answer = client.post("/api/auth/redeem", json={"code": "guess"}, headers=said)
+        assert answer.json()["error"]["code"] == "too_many_attempts"
+        assert redeem(server.second_line.rpartition(" ")[2]).status_code == 200
+
+
+def test_each_client_of_a_trusted_proxy_is_counted_by_itself(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KEYSIDE_TRUSTED_PROXIES=127.0.0.1, 10.0.0.0/8\n")
+    with serving(tmp_path) as server, httpx.Client(base_url=server.url, headers={"origin": server.url}) as client:
+        codes = [
+            client.post("/api/auth/redeem", json={"code": "guess"}, headers={"x-forwarded-for": said}).status_code
+            for said in (*(f"198.51.100.{n}, 203.0.113.7, 10.1.2.3" for n in range(11)), "203.0.113.8")
+        ]
+    assert codes == [401] * 10 + [429, 401]
 
 
 def test_no_credential_is_ever_logged(tmp_path: Path) -> None:
@@ -121,6 +141,6 @@ def test_no_credential_is_ever_logged(tmp_path: Path) -> None:
         headers = {"cookie": f"keyside_session={cookie}", "authorization": "Bearer ks_canary"}
         httpx.get(f"{server.url}/api/auth/me", headers=headers)
         _, log = server.end()
-    for secret in (link.rpartition("#")[2], cookie, "ks_canary"):
+    for secret in (link.rpartition("=")[2], cookie, "ks_canary"):
         assert secret not in log
     assert "Started server process" in log

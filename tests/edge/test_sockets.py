@@ -120,16 +120,29 @@ async def test_a_client_proves_itself_by_cookie_or_token_and_is_else_refused(
 
 @rule("C2")
 async def test_a_page_of_another_origin_is_refused_unless_it_has_a_token(
-    local: LiveServer, live: LiveServer, signed_in: dict[str, str]
+    local: LiveServer, signed_in: dict[str, str]
 ) -> None:
     stolen = {**signed_in, "origin": FOREIGN}
     assert await refusal(local.url, **stolen) == "bad_origin"
     assert await refusal(local.url, cookie=signed_in["cookie"]) == "bad_origin"
-    assert await refusal(live.url, origin=FOREIGN) == "bad_origin"
-    assert await refusal(live.url, origin="null") == "bad_origin"
     made = await token(local, signed_in, "chats")
     async with connected(local.url, {"token": made}, origin=FOREIGN) as program:
         assert program.sio.connected
+
+
+@rule("C2", "S2")
+async def test_a_client_of_another_account_is_refused(
+    local: LiveServer, live: LiveServer, signed_in: dict[str, str]
+) -> None:
+    """So the executor of one account never runs the calls of the next that signs in to the same browser."""
+    assert await refusal(local.url, {"user_id": 2}, **signed_in) == "unauthorized"
+    assert await refusal(local.url, {"user_id": 0}, **signed_in) == "unauthorized"
+    assert await refusal(local.url, {"user_id": "x"}, **signed_in) == "bad_request"
+    made = await token(local, signed_in, "chats")
+    assert await refusal(local.url, {"token": made, "user_id": 2}) == "unauthorized"
+    for url, auth, headers in ((local.url, {"user_id": 1}, signed_in), (live.url, {"user_id": 1}, {})):
+        async with connected(url, auth, **headers) as client:
+            assert client.sio.connected
 
 
 @rule("C2")

@@ -43,7 +43,7 @@ def frame(payload: bytes, kind: int = TEXT, *, last: bool = True, mask: bytes = 
 
 def event(number: int, size: int = 0) -> bytes:
     """An event that the server answers under this number."""
-    return b'42%d["chat:close",{"chat_id":%d,"more":"%s"}]' % (number, number, b"x" * size)
+    return b'42%d["chat:close",{"chat_id":%d,"more":"%s"}]' % (number, number + 1, b"x" * size)
 
 
 class Wire:

@@ -130,13 +130,13 @@ class BusyLog(MemoryChatLog):
         await asyncio.sleep(0)
         return await super().message(user_id, message_id)
 
-    async def read(self, chat_id: int, *, after: int) -> tuple[Entry, ...] | None:
-        entries = await super().read(chat_id, after=after)
+    async def read(self, chat_id: int, **what: Any) -> tuple[Entry, ...] | None:
+        entries = await super().read(chat_id, **what)
         await asyncio.sleep(0)
         return entries
 
-    async def view(self, chat_id: int, *, limit: int) -> View | None:
-        found = await super().view(chat_id, limit=limit)
+    async def view(self, chat_id: int, **what: Any) -> View | None:
+        found = await super().view(chat_id, **what)
         await asyncio.sleep(0)
         return found
 

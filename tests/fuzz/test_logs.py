@@ -77,7 +77,7 @@ class Twins:
     async def ask(self) -> None:
         writer = self.dice.choice(self.writers)
         id = f"r{len(self.runs)}"
-        messages = await self.memory.log.messages(OWNER, writer.chat.id)
+        messages = (await self.memory.log.messages(OWNER, writer.chat.id)).messages
         parent = self.dice.choice([None, *(message.id for message in messages)])
         message = writer.message(f"a-{id}", parent, status="streaming", run_id=id)
         grace = self.dice.choice([None, 5.0])
@@ -136,7 +136,7 @@ class Twins:
     async def remove(self) -> None:
         """A message and all below it, and their runs, which end in the same moment."""
         writer = self.dice.choice(self.writers)
-        messages = await self.memory.log.messages(OWNER, writer.chat.id)
+        messages = (await self.memory.log.messages(OWNER, writer.chat.id)).messages
         if not messages:
             return
         gone = below([(m.id, m.parent_id) for m in messages], self.dice.choice(messages).id)

@@ -100,6 +100,16 @@ def test_off_is_for_loopback_addresses_only(given: dict[str, Any]) -> None:
         load(**given)
 
 
+def test_trusted_proxies_are_addresses_and_networks_and_none_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().trusted_proxies == ()
+    monkeypatch.setenv("KEYSIDE_TRUSTED_PROXIES", " 127.0.0.1, ::1,10.0.0.0/8 ")
+    assert [str(network) for network in load().trusted_proxies] == ["127.0.0.1/32", "::1/128", "10.0.0.0/8"]
+    monkeypatch.setenv("KEYSIDE_TRUSTED_PROXIES", "127.0.0.1,nginx")
+    sentence = r"^KEYSIDE_TRUSTED_PROXIES: 'nginx' is neither an address nor a network such as 10\.0\.0\.0/8\.$"
+    with pytest.raises(BadSettings, match=sentence):
+        load()
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
 def test_off_loopback_a_public_url_is_needed(host: str) -> None:
     with pytest.raises(BadSettings, match="set KEYSIDE_PUBLIC_URL"):

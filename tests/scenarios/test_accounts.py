@@ -1,13 +1,17 @@
 """Links, sign-ins and tokens as time goes by."""
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from keyside.adapters.memory.accounts import MemoryAccounts
 from keyside.protocol.errors import KeysideError
-from keyside.services.accounts import LINK_SECONDS, SIGN_IN_SECONDS, Accounts, digest
+from keyside.services.account_store import StoredSignIn, StoredToken, User
+from keyside.services.accounts import LINK_SECONDS, LOOKUPS, SIGN_IN_SECONDS, Accounts, digest
 from keyside.services.notices import CredentialRevoked, Notices
 from keyside.services.sign_in_throttle import SignInThrottle
-from keyside.testing import CountingIds, FakeClock
+from keyside.testing import CountingIds, FakeClock, settle
 
 
 @pytest.fixture
@@ -42,9 +46,10 @@ async def refused(accounts: Accounts, code: str, place: str = "here") -> str:
 
 async def test_a_link_signs_its_user_in_and_a_second_use_is_refused(accounts: Accounts) -> None:
     code = await link(accounts)
-    sign_in_id, identity = await accounts.redeem(code, "Firefox", "here")
-    assert (identity.name, identity.kind, identity.credential_id) == ("owner", "session", sign_in_id)
-    assert await accounts.by_signin(sign_in_id) == identity
+    made = await accounts.redeem(code, "Firefox", "here")
+    assert (made.identity.name, made.identity.kind) == ("owner", "session")
+    assert await accounts.by_cookie(made.value) == made.identity
+    assert await accounts.by_cookie(str(made.identity.credential_id)) is None
     assert await refused(accounts, code) == "link_invalid"
     assert await refused(accounts, "nonsense") == "link_invalid"
 
@@ -52,29 +57,97 @@ async def test_a_link_signs_its_user_in_and_a_second_use_is_refused(accounts: Ac
 async def test_a_link_is_good_for_ten_minutes(accounts: Accounts, clock: FakeClock) -> None:
     early, late = await link(accounts), await link(accounts)
     await clock.advance(LINK_SECONDS - 1)
-    assert await accounts.redeem(early, "Firefox", "here")
+    await accounts.redeem(early, "Firefox", "here")
     await clock.advance(1)
     assert await refused(accounts, late) == "link_invalid"
 
 
 async def test_a_sign_in_ends_by_itself(accounts: Accounts, clock: FakeClock) -> None:
-    sign_in_id, _ = await accounts.redeem(await link(accounts), "Firefox", "here")
+    made = await accounts.redeem(await link(accounts), "Firefox", "here")
     await clock.advance(SIGN_IN_SECONDS - 1)
-    assert await accounts.by_signin(sign_in_id)
+    assert await accounts.by_cookie(made.value)
     await clock.advance(1)
-    assert await accounts.by_signin(sign_in_id) is None
+    assert await accounts.by_cookie(made.value) is None
 
 
-async def test_guessing_is_slowed_down_for_those_who_guess(accounts: Accounts, clock: FakeClock) -> None:
+async def test_failures_are_limited_by_address_and_a_good_code_always_signs_in(
+    accounts: Accounts, clock: FakeClock
+) -> None:
     code = await link(accounts)
     for _ in range(10):
         assert await refused(accounts, "guess", "there") == "link_invalid"
+    assert await refused(accounts, "guess", "there") == "too_many_attempts"
+    assert await refused(accounts, "guess", "here") == "link_invalid"
+    assert (await accounts.link_owner(code, "there")).name == "owner"
+    await accounts.redeem(code, "Firefox", "there")
     assert await refused(accounts, code, "there") == "too_many_attempts"
-    await clock.advance(30)
-    assert await refused(accounts, code, "there") == "too_many_attempts"
-    assert await accounts.redeem(code, "Firefox", "here")
-    await clock.advance(31)
+    await clock.advance(60)
     assert await refused(accounts, code, "there") == "link_invalid"
+
+
+async def test_whose_a_link_is_can_be_asked_without_spending_it_and_as_often_as_a_code_be_guessed(
+    accounts: Accounts,
+) -> None:
+    code = await link(accounts)
+    for _ in range(20):
+        assert await accounts.link_owner(code, "there") == await accounts.owner()
+    for asked in range(11):
+        with pytest.raises(KeysideError) as caught:
+            await accounts.link_owner("guess", "there")
+        assert caught.value.code == ("link_invalid" if asked < 10 else "too_many_attempts")
+    await accounts.redeem(code, "Firefox", "there")
+
+
+async def test_a_sign_in_in_the_same_browser_ends_the_one_before(accounts: Accounts, notices: Notices) -> None:
+    first = await accounts.redeem(await link(accounts), "Firefox", "here")
+    elsewhere = await accounts.redeem(await link(accounts), "Firefox", "here")
+    assert await refused(accounts, "nonsense") == "link_invalid"
+    second = await accounts.redeem(await link(accounts), "Firefox", "here", first.identity)
+    assert await accounts.by_cookie(first.value) is None
+    assert await accounts.by_cookie(second.value) == second.identity
+    assert await accounts.by_cookie(elsewhere.value) == elsewhere.identity
+    assert await notices.get() == CredentialRevoked(str(first.identity.credential_id))
+    assert notices.empty()
+
+
+class Slow(MemoryAccounts):
+    """Answers look-ups only when told to, and counts those that are under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.under_way = 0
+        self.writes = 0
+        self.go_on = asyncio.Event()
+
+    async def token(self, token_hash: str) -> StoredToken | None:
+        await self._wait()
+        return await super().token(token_hash)
+
+    async def link_owner(self, code_hash: str, at: float) -> User | None:
+        await self._wait()
+        return await super().link_owner(code_hash, at)
+
+    async def _wait(self) -> None:
+        self.under_way += 1
+        await self.go_on.wait()
+        self.under_way -= 1
+
+    async def spend_link(self, *given: Any, **named: Any) -> StoredSignIn | None:
+        self.writes += 1
+        return await super().spend_link(*given, **named)
+
+
+async def test_strangers_take_few_threads_and_no_write(clock: FakeClock, notices: Notices) -> None:
+    store = Slow()
+    accounts = Accounts(store, clock, CountingIds(), notices)
+    asked = [asyncio.ensure_future(accounts.by_token(f"ks_{n}")) for n in range(100)]
+    guessed = [asyncio.ensure_future(refused(accounts, f"guess {n}", f"place {n}")) for n in range(100)]
+    await settle()
+    assert store.under_way == LOOKUPS
+    store.go_on.set()
+    assert await asyncio.gather(*asked) == [None] * 100
+    assert await asyncio.gather(*guessed) == ["link_invalid"] * 100
+    assert store.writes == 0
 
 
 def test_failures_of_many_places_do_not_fill_the_memory(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,10 +155,10 @@ def test_failures_of_many_places_do_not_fill_the_memory(clock: FakeClock, monkey
     attempts = SignInThrottle(clock, limit=1)
     for place in "abcd":
         attempts.failed(place)
-    attempts.check("a")
     for place in "bcd":
         with pytest.raises(KeysideError, match="Too many attempts"):
-            attempts.check(place)
+            attempts.failed(place)
+    attempts.failed("a")
 
 
 async def test_a_token_proves_its_scopes_until_it_is_revoked(accounts: Accounts) -> None:
@@ -116,7 +189,7 @@ async def test_a_token_has_known_scopes_and_never_that_of_a_person(accounts: Acc
 
 async def test_what_is_revoked_is_told_to_who_holds_its_sockets(accounts: Accounts, notices: Notices) -> None:
     owner = await accounts.owner()
-    sign_in_id, _ = await accounts.redeem(await link(accounts), "Firefox", "here")
+    sign_in_id = str((await accounts.redeem(await link(accounts), "Firefox", "here")).identity.credential_id)
     stored, _ = await accounts.new_token(owner.id, "laptop", ["api"])
     await accounts.revoke_sign_in(owner.id, sign_in_id)
     await accounts.revoke_token(owner.id, stored.id)
@@ -129,8 +202,18 @@ async def test_what_is_revoked_is_told_to_who_holds_its_sockets(accounts: Accoun
 async def test_nothing_that_signs_in_is_stored_as_it_is(accounts: Accounts, store: MemoryAccounts) -> None:
     code = await link(accounts)
     _, token = await accounts.new_token((await accounts.owner()).id, "laptop", ["api"])
+    made = await accounts.redeem(await link(accounts), "Firefox", "here")
     stored = repr(vars(store))
-    assert code not in stored
-    assert token not in stored
-    assert digest(code) in stored
-    assert digest(token) in stored
+    for secret in (code, token, made.value):
+        assert secret not in stored
+        assert digest(secret) in stored
+
+
+async def test_only_the_operator_makes_a_token_for_a_shared_executor(accounts: Accounts) -> None:
+    owner = await accounts.owner()
+    with pytest.raises(KeysideError, match="keyside token create") as caught:
+        await accounts.new_token(owner.id, "farm", ["api", "executor:shared"])
+    assert caught.value.code == "forbidden"
+    assert await accounts.tokens(owner.id) == ()
+    stored, _ = await accounts.new_token(owner.id, "farm", ["executor:shared"], by_operator=True)
+    assert stored.scopes == {"executor:shared"}

@@ -233,7 +233,7 @@ async def test_two_callers_with_the_same_key_at_once_get_the_same_run(
     async with AsyncExitStack() as stack:
         calls = await asyncio.gather(*(opened(server, stack, "key") for _ in range(3)))
         assert len({call.run.id for call in calls}) == 1
-        assert len(await server.store.chat_log.messages(server.user_id, calls[0].run.chat_id)) == 2
+        assert len((await server.store.chat_log.messages(server.user_id, calls[0].run.chat_id)).messages) == 2
 
 
 @rule("V4")

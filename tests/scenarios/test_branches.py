@@ -1,6 +1,7 @@
 """Titles, branches, regenerating and continuing, and several runs of one chat."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from keyside.adapters.memory.log import MemoryChatLog
 from keyside.adapters.memory.store import MemoryStore
 from keyside.core.tree import Link
 from keyside.protocol.commands import ChatPatch, NewMessage
-from keyside.protocol.entities import Message
+from keyside.services.ports import Piece
 from keyside.testing import DONE, MemoryServer, ScriptedExecutor, text_line
 from tests.scenarios.kit import (
     ended,
@@ -149,7 +150,7 @@ async def test_a_run_that_makes_no_sense_leaves_nothing_behind(
     chat = await server.chat()
     with refused(code):
         await start(server, chat.id, **asked)
-    assert await server.store.chat_log.messages(server.user_id, chat.id) == ()
+    assert (await server.store.chat_log.messages(server.user_id, chat.id)).messages == ()
     assert idle(server, desk.session_id)
 
 
@@ -163,17 +164,17 @@ class ReadLog(MemoryChatLog):
         super().__init__()
         self.asked: list[str] = []
 
-    async def messages(self, user_id: int, chat_id: int) -> tuple[Message, ...]:
+    async def messages(self, user_id: int, chat_id: int, **what: Any) -> Piece:
         self.asked.append("the whole tree")
-        return await super().messages(user_id, chat_id)
+        return await super().messages(user_id, chat_id, **what)
 
     async def links(self, user_id: int, chat_id: int) -> tuple[Link, ...]:
         self.asked.append("all links")
         return await super().links(user_id, chat_id)
 
-    async def branch(self, user_id: int, chat_id: int, leaf_id: str) -> tuple[Message, ...]:
+    async def branch(self, user_id: int, chat_id: int, leaf_id: str, **what: Any) -> Piece:
         self.asked.append(f"the branch of {leaf_id}")
-        return await super().branch(user_id, chat_id, leaf_id)
+        return await super().branch(user_id, chat_id, leaf_id, **what)
 
 
 @rule("E2")
@@ -201,6 +202,6 @@ async def test_of_a_chat_with_many_branches_an_answer_reads_its_own(mode: str) -
             "regenerate": ["question b"],
             "continue": ["question b", "answer b"],
         }[mode]
-        # The other answers to a question are found by the links, without their text.
-        links = ["all links"] if mode == "regenerate" else []
-        assert log.asked == [*links, f"the branch of {offer.message_id}"]
+        # It is measured before it is taken in. The other answers to a question are found by the links, without text.
+        before = ["all links"] if mode == "regenerate" else ["the branch of a-b"]
+        assert log.asked == [*before, f"the branch of {offer.message_id}"]

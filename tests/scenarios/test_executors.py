@@ -104,6 +104,7 @@ async def test_an_executor_that_goes_in_the_middle_of_its_announcement_is_away(
         await desk.disconnect()
 
     monkeypatch.setattr(server.store.registry, "save", go_meanwhile)
+    desk.ready = desk.ready.model_copy(update={"name": "another, which must be stored"})
     await desk.connect([(offer.run_id, offer.attempt)])
     assert await state_of(server, started) == "suspended"
 

@@ -56,9 +56,9 @@ class SlowLog(MemoryChatLog):
         self.let = asyncio.Event()
         self.let.set()
 
-    async def read(self, chat_id: int, *, after: int) -> tuple[Entry, ...] | None:
+    async def read(self, chat_id: int, **what: Any) -> tuple[Entry, ...] | None:
         await self.let.wait()
-        return await super().read(chat_id, after=after)
+        return await super().read(chat_id, **what)
 
 
 @rule("V2")

@@ -1,10 +1,14 @@
 """An offer and its claim: taken, declined, unanswered, and given to the next executor."""
 
+import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
+from keyside.core.changes import Changes
 from keyside.core.limits import Limits
 from keyside.protocol import wire
 from keyside.protocol.commands import NewMessage
@@ -17,10 +21,13 @@ from tests.scenarios.kit import (
     offered,
     refused,
     run_of,
+    start,
     state_of,
 )
 
 rule = pytest.mark.rule
+DEEP: Any = json.loads("[" * 251 + "]" * 251)
+"""It can be written as JSON by itself, and not in an offer."""
 
 
 @pytest.fixture
@@ -75,13 +82,60 @@ async def test_the_call_says_how_long_the_upstream_may_be_silent_as_asked_for_or
 
 
 @rule("E2")
+@pytest.mark.parametrize("mode", ["reply", "regenerate", "continue"])
+async def test_a_run_that_could_never_be_sent_is_refused_at_once(
+    server: MemoryServer, desk: ScriptedExecutor, mode: str
+) -> None:
+    await desk.disconnect()
+    chat = await server.chat()
+    for role in ("user", "assistant") * 4:
+        await server.services.messages.add(server.user_id, chat.id, NewMessage(role=role, content="x" * 1_000_000))
+    stored = await server.store.chat_log.messages(server.user_id, chat.id)
+    with refused("too_large"):
+        await start(server, chat.id, mode=mode, **({"message": "and then?"} if mode == "reply" else {}))
+    assert await server.store.chat_log.messages(server.user_id, chat.id) == stored
+    assert await server.store.chat_log.queued(server.user_id) == ()
+
+
+@rule("E2")
+async def test_a_run_may_be_just_as_long_as_a_request_holds(server: MemoryServer, desk: ScriptedExecutor) -> None:
+    _, offer = await offered(server, desk)
+    around = len(orjson.dumps(offer.form_data)) - len("hello")
+    most = wire.MAX_REQUEST - around + len("m") - len("test/m")  # it is measured with the model as it was asked for
+    chat = await server.chat()
+    with refused("too_large"):
+        await server.ask(chat.id, "x" * (most + 1))
+    await server.ask(chat.id, "x" * most)
+    assert len(orjson.dumps((await desk.offer()).form_data)) == wire.MAX_REQUEST - len("test/")
+
+
+@rule("E2")
+@pytest.mark.parametrize("params", [{"seed": 10**32}, {"tools": DEEP}])
+async def test_a_run_of_an_older_server_that_cannot_be_sent_fails_when_its_turn_comes(
+    server: MemoryServer, desk: ScriptedExecutor, params: dict[str, Any]
+) -> None:
+    await desk.disconnect()
+    started = await server.ask((await server.chat()).id)
+    ((_, run),) = await server.store.chat_log.queued(server.user_id)
+    older = replace(run, request=replace(run.request, params=params), version=run.version + 1)
+    await server.store.chat_log.commit(Changes(run.user_id, run.chat_id, server.clock.now(), (older,)))
+    await desk.connect()
+    assert await ended(server, started) == ("failed", "bad_request", "")
+
+
+@rule("E2")
 async def test_a_history_that_is_too_long_for_one_request_fails_with_that_reason(
     server: MemoryServer, desk: ScriptedExecutor
 ) -> None:
+    await desk.disconnect()
     chat = await server.chat()
-    for _ in range(5):
-        await server.services.messages.add(server.user_id, chat.id, NewMessage(role="user", content="x" * 1_000_000))
+    grown = [NewMessage(id=f"m{n}", role="user", content="x") for n in range(5)]
+    for message in grown:
+        await server.services.messages.add(server.user_id, chat.id, message)
     started = await server.ask(chat.id)
+    for message in grown:
+        await server.services.messages.edit(server.user_id, chat.id, str(message.id), "x" * 1_000_000)
+    await desk.connect()
     assert await ended(server, started) == ("failed", "too_large", "")
     # The executor had the offer's place, and learns that there is nothing to do.
     assert (await desk.told())["type"] == "request:chat:abort"

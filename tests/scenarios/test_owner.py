@@ -8,7 +8,7 @@ import pytest
 from keyside.adapters.memory.log import MemoryChatLog
 from keyside.adapters.memory.store import MemoryStore
 from keyside.core.run import Run, State
-from keyside.protocol.entities import Message
+from keyside.services.ports import Piece
 from keyside.testing import MemoryServer, ScriptedExecutor, settle, text_line
 from tests.scenarios.kit import idle, offered, refused, run_of, start, state_of, stop, streaming
 
@@ -104,9 +104,9 @@ async def test_a_plain_executor_does_not_hear_of_an_offer_that_was_stopped_while
             super().__init__()
             self.let = asyncio.Event()
 
-        async def branch(self, user_id: int, chat_id: int, leaf_id: str) -> tuple[Message, ...]:
+        async def branch(self, user_id: int, chat_id: int, leaf_id: str, **what: Any) -> Piece:
             await self.let.wait()
-            return await super().branch(user_id, chat_id, leaf_id)
+            return await super().branch(user_id, chat_id, leaf_id, **what)
 
     log = SlowLog()
     async with MemoryServer(store=MemoryStore(log)) as server:
@@ -204,8 +204,8 @@ async def test_a_snapshot_that_was_read_while_a_run_ended_is_read_again() -> Non
 
         meanwhile: Any = None
 
-        async def view(self, chat_id: int, *, limit: int) -> Any:
-            found = await super().view(chat_id, limit=limit)
+        async def view(self, chat_id: int, **what: Any) -> Any:
+            found = await super().view(chat_id, **what)
             meanwhile, self.meanwhile = self.meanwhile, None
             if meanwhile is not None:
                 await meanwhile()

@@ -121,7 +121,7 @@ async def test_a_model_that_none_ever_offered_is_not_found_at_once(server: Memor
     chat = await server.chat()
     with refused("model_not_found"):
         await server.ask(chat.id, model="test/unheard-of")
-    assert await server.store.chat_log.messages(server.user_id, chat.id) == ()
+    assert (await server.store.chat_log.messages(server.user_id, chat.id)).messages == ()
 
 
 @rule("R3")
@@ -163,7 +163,7 @@ async def test_a_programs_call_does_not_wait_for_an_absent_executor(
     new = NewRun(model="test/m", message=UserTurn(content="hi"))
     with refused("no_executor"):
         await server.services.requests.start(server.user_id, chat.id, new, caller=Caller("caller"))
-    assert await server.store.chat_log.messages(server.user_id, chat.id) == ()
+    assert (await server.store.chat_log.messages(server.user_id, chat.id)).messages == ()
 
 
 @rule("R3")
@@ -213,3 +213,16 @@ async def test_a_connection_that_cannot_list_its_models_keeps_those_it_had(
     desk.ready = desk.ready.model_copy(update={"connections": [silent]})
     await desk.connect()
     assert (await desk.offer()).run_id == waiting.run.id
+
+
+@rule("R7")
+async def test_what_goes_beyond_the_runs_of_a_user_waits_for_one_to_end() -> None:
+    async with MemoryServer(user_runs=2) as server:
+        await executor(server, "one")
+        await executor(server, "other")
+        asked = [await start(server, (await server.chat()).id, model="test/m", message="hi") for _ in range(4)]
+        await settle()
+        assert [await state_of(server, one) for one in asked] == ["offered", "offered", "queued", "queued"]
+        await stop(server, asked[0])
+        await settle()
+        assert [await state_of(server, one) for one in asked] == ["aborted", "offered", "offered", "queued"]

@@ -90,7 +90,7 @@ async def test_the_same_run_id_again_returns_the_run_that_exists(server: MemoryS
     assert again.run.state == "streaming"
     assert again.user_message == first.user_message
     assert again.assistant_message.id == first.assistant_message.id
-    assert len(await server.store.chat_log.messages(server.user_id, chat.id)) == 2
+    assert len((await server.store.chat_log.messages(server.user_id, chat.id)).messages) == 2
     await settle()
     assert idle(server, desk.session_id)
 
@@ -112,7 +112,7 @@ async def test_the_same_id_with_another_body_is_a_conflict(server: MemoryServer,
         await start(server, chat.id, run_id="r-1", message="something else")
     with refused("conflict"):
         await start(server, other.id, run_id="r-1", message="hi")
-    assert await server.store.chat_log.messages(server.user_id, other.id) == ()
+    assert (await server.store.chat_log.messages(server.user_id, other.id)).messages == ()
 
 
 @rule("R6")
@@ -125,7 +125,7 @@ async def test_a_message_id_that_is_taken_is_a_conflict_and_leaves_nothing(
         await start(server, other.id, message={"id": "m-1", "content": "hi"})
     with refused("conflict"):
         await server.services.messages.add(server.user_id, other.id, NewMessage(id="m-1", role="user", content="x"))
-    assert await server.store.chat_log.messages(server.user_id, other.id) == ()
+    assert (await server.store.chat_log.messages(server.user_id, other.id)).messages == ()
 
 
 @rule("R6")
@@ -154,11 +154,11 @@ async def test_the_id_of_a_run_that_was_deleted_starts_no_second_one(
     assert first.user_message is not None
     top = first.assistant_message if which == "the answer" else first.user_message
     await server.services.messages.remove(server.user_id, chat.id, top.id)
-    left = await server.store.chat_log.messages(server.user_id, chat.id)
+    left = (await server.store.chat_log.messages(server.user_id, chat.id)).messages
     for place in (chat, await server.chat()):
         with refused("conflict"):
             await start(server, place.id, run_id="r-1", message="hi")
-    assert await server.store.chat_log.messages(server.user_id, chat.id) == left
+    assert (await server.store.chat_log.messages(server.user_id, chat.id)).messages == left
     assert (await start(server, chat.id, run_id="r-2", message="hi")).run.state == "queued"
 
 
@@ -259,7 +259,7 @@ async def test_deleting_a_message_ends_the_runs_below_in_the_same_transaction(
     assert (await desk.told())["type"] == "request:chat:abort"
     with refused("run_ended"):
         await desk.send(offer, 1, text_line("b"))
-    left = [message.id for message in await server.store.chat_log.messages(server.user_id, offer.chat_id)]
+    left = [message.id for message in (await server.store.chat_log.messages(server.user_id, offer.chat_id)).messages]
     assert left == ([started.user_message.id] if which == "the answer itself" else [])
     chat = await server.services.chats.get(server.user_id, offer.chat_id)
     assert chat.head_id == (left[0] if left else None)

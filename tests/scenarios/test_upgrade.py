@@ -6,7 +6,9 @@
 import asyncio
 import json
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,11 +146,11 @@ async def test_the_parts_of_a_message_and_the_tree_of_a_chat_are_kept(server: Me
     assert (message.status, message.reasoning, message.provider) == ("sent", "Let me think.", "test")
     assert [(call.id, call.name, call.arguments) for call in message.tool_calls] == [("call-1", "clock", "{}")]
     assert (message.prompt_tokens, message.completion_tokens) == (3, 2)
-    branches = await server.store.chat_log.messages(server.user_id, RUNS["first answer"]["chat_id"])
+    branches = (await server.store.chat_log.messages(server.user_id, RUNS["first answer"]["chat_id"])).messages
     parents = {message.id: message.parent_id for message in branches}
     answers = [RUNS[name]["message_id"] for name in ("first answer", "second answer", "other branch")]
     assert parents[answers[0]] == parents[answers[1]] != parents[answers[2]]
-    cut = await server.store.chat_log.messages(server.user_id, RUNS["kept"]["chat_id"])
+    cut = (await server.store.chat_log.messages(server.user_id, RUNS["kept"]["chat_id"])).messages
     assert [message.content for message in cut] == ["the question of kept", "kept"]
 
 
@@ -157,6 +159,20 @@ async def test_a_token_still_signs_in(server: MemoryServer) -> None:
     assert identity is not None
     assert identity.user_id == server.user_id
     assert sorted(identity.scopes) == ["api", "chats", "executor"]
+
+
+async def test_sign_ins_end_and_the_secret_that_proved_them_is_gone(tmp_path: Path) -> None:
+    """Until 0004 the cookie held the id of its sign-in, and the database what signed it."""
+    with closing(sqlite3.connect(shutil.copy(FIXTURES / "0001.db", tmp_path / "keyside.db"))) as database, database:
+        database.execute("INSERT INTO meta VALUES ('cookie_secret', 'x')")
+        database.execute("INSERT INTO signin VALUES ('s1', ?, 'Firefox', ?, ?, NULL)", (1, OLD["at"], OLD["at"] + 1e6))
+    async with MemoryServer(store=SqlStore(tmp_path), clock=FakeClock(OLD["at"] + 5)) as server:
+        accounts = server.services.accounts
+        assert await accounts.sign_ins(server.user_id) == ()
+        made = await accounts.redeem((await accounts.new_link(server.user_id)).code, "Firefox", "here")
+        assert await accounts.by_cookie(made.value) == made.identity
+    with closing(sqlite3.connect(tmp_path / "keyside.db")) as database:
+        assert database.execute("SELECT key FROM meta").fetchall() == [("url",)]
 
 
 @rule("R8")

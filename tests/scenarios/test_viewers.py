@@ -126,9 +126,9 @@ async def test_the_socket_joins_before_anything_is_read(
     read = server.store.chat_log.view
     joined: list[bool] = []
 
-    async def view(chat_id: int, *, limit: int) -> Any:
+    async def view(chat_id: int, **what: Any) -> Any:
         joined.append("viewer" in server.hub.rooms.get(chat_room(chat_id), set()))
-        return await read(chat_id, limit=limit)
+        return await read(chat_id, **what)
 
     monkeypatch.setattr(server.store.chat_log, "view", view)
     await opened(server, offer.chat_id)

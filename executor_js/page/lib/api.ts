@@ -8,6 +8,8 @@ import type {
   ErrorBody,
   ExecutorPage,
   Link,
+  LinkOwner,
+  MessageAt,
   MessagePage,
   ModelPage,
   NewRun,
@@ -93,6 +95,7 @@ const query = (params: Record<string, string | number | null>): string => {
 
 export const api = {
   me: () => call<Account>("GET", "/api/auth/me"),
+  linkOwner: (code: string) => call<LinkOwner>("POST", "/api/auth/links/check", { code }),
   redeem: (code: string) => call<unknown>("POST", "/api/auth/redeem", { code }),
   logout: () => call<void>("POST", "/api/auth/logout"),
   newLink: () => call<Link>("POST", "/api/auth/links"),
@@ -103,12 +106,15 @@ export const api = {
   newChat: (title: string) => call<Chat>("POST", "/api/chats", { title }),
   patchChat: (id: number, patch: ChatPatch) => call<Chat>("PATCH", `/api/chats/${id}`, patch),
   deleteChat: (id: number) => call<void>("DELETE", `/api/chats/${id}`),
-  branch: (id: number, leaf: string) =>
-    call<MessagePage>("GET", `/api/chats/${id}/messages?${query({ branch: leaf })}`),
+  branch: (id: number, leaf: string, cursor: string | null) =>
+    call<MessagePage>("GET", `/api/chats/${id}/messages?${query({ branch: leaf, cursor })}`),
+  message: (id: number, message: string) =>
+    call<MessageAt>("GET", `/api/chats/${id}/messages/${encodeURIComponent(message)}`),
 
   startRun: (chat: number, run: NewRun) => call<Started>("POST", `/api/chats/${chat}/runs`, run),
   stopRun: (id: string) => call<unknown>("POST", `/api/runs/${encodeURIComponent(id)}/stop`),
 
   models: () => call<ModelPage>("GET", "/api/models"),
   executors: () => call<ExecutorPage>("GET", "/api/executors"),
+  forget: (id: string) => call<void>("DELETE", `/api/executors/${encodeURIComponent(id)}`),
 };

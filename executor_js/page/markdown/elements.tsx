@@ -1,6 +1,6 @@
 /** How links, images, tables and code of a model's Markdown are shown. */
 
-import { type ComponentProps, isValidElement, type ReactNode } from "react";
+import { type ComponentProps, isValidElement, type MouseEvent, type ReactNode } from "react";
 import type { Components, ExtraProps } from "streamdown";
 import { ownImage, safeLink, shortUrl } from "../lib/urls";
 import { CodeBlock } from "./code-block";
@@ -8,10 +8,24 @@ import { CodeBlock } from "./code-block";
 type Props<Tag extends "a" | "img" | "table" | "code" | "p" | "li" | "ul" | "ol"> = ComponentProps<Tag> &
   ExtraProps;
 
+/** Goes to a footnote and back inside the message: the address stays, and other messages have the same ids. */
+function jump(event: MouseEvent<HTMLAnchorElement>): void {
+  event.preventDefault();
+  const { hash } = event.currentTarget;
+  const message = event.currentTarget.closest(".markdown");
+  const targets = [...(message?.querySelectorAll("[id]") ?? [])];
+  targets.find(({ id }) => `#${encodeURI(id)}` === hash)?.scrollIntoView({ block: "nearest" });
+}
+
 function Link({ href, children }: Props<"a">): ReactNode {
   const target = safeLink(href);
   if (target === null) return <span>{children}</span>;
-  if (target.startsWith("#")) return <a href={target}>{children}</a>;
+  if (target.startsWith("#"))
+    return (
+      <a href={target} onClick={jump}>
+        {children}
+      </a>
+    );
   return (
     <a href={target} target="_blank" rel="noopener noreferrer nofollow">
       {children}

@@ -1,6 +1,12 @@
 /** What the form of a connection holds, and how it becomes the draft that the executor is given: pure. */
 
-import { CATALOG, type ConnectionDraft, type ConnectionState, type Provider } from "../../src/index";
+import {
+  CATALOG,
+  type ConnectionDraft,
+  type ConnectionState,
+  isBaseUrl,
+  type Provider,
+} from "../../src/index";
 
 export interface Fields {
   readonly provider: string;
@@ -31,8 +37,17 @@ export function fieldsOf(connection: ConnectionState | null): Fields {
   };
 }
 
-/** What the executor is told. A key that was not typed is left as it is stored. */
-export function draftOf(fields: Fields, connection: { id: string } | null): ConnectionDraft {
+/**
+ * What becomes of the key of a connection: there is none yet, it is kept, or it is left behind, because it was entered
+ * for another base URL.
+ */
+export function storedKey(fields: Fields, connection: ConnectionState | null): "none" | "kept" | "left" {
+  if (!connection?.hasKey) return "none";
+  return isBaseUrl(connection.baseUrl, fields.baseUrl) ? "kept" : "left";
+}
+
+/** What the executor is told. A key that was not typed is left as it is stored, unless it is left behind. */
+export function draftOf(fields: Fields, connection: ConnectionState | null): ConnectionDraft {
   const models = fields.models.split(/[\s,]+/).filter(Boolean);
   const label = fields.label.trim() || (findProvider(fields.provider)?.name ?? "");
   return {
@@ -40,7 +55,9 @@ export function draftOf(fields: Fields, connection: { id: string } | null): Conn
     provider: fields.provider,
     label,
     baseUrl: fields.baseUrl.trim(),
-    ...(fields.key === "" && connection ? {} : { key: fields.key.trim() }),
+    ...(fields.key === "" && connection && storedKey(fields, connection) !== "left"
+      ? {}
+      : { key: fields.key.trim() }),
     ...(models.length > 0 ? { models } : {}),
     firstLineTimeout: secondsOf(fields.firstLineTimeout),
     idleTimeout: secondsOf(fields.idleTimeout),

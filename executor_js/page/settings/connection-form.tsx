@@ -7,7 +7,7 @@ import { sentence } from "../lib/api";
 import { Banner } from "../ui/banner";
 import { Button } from "../ui/button";
 import { Field, Select } from "../ui/field";
-import { draftOf, type Fields, fieldsOf, findProvider } from "./connection-fields";
+import { draftOf, type Fields, fieldsOf, findProvider, storedKey } from "./connection-fields";
 import { MoreFields } from "./connection-more";
 import { ConnectionResult } from "./connection-result";
 
@@ -18,10 +18,16 @@ interface FormProps {
   readonly onDone: () => void;
 }
 
+const KEY_STAYS = "The key stays in this browser. It is never sent to the Keyside server.";
+const KEY_LEFT =
+  "The stored key was entered for another base URL and is not sent to this one. Enter the key for this one. " +
+  "When you save, the stored key is deleted.";
+
 export function ConnectionForm({ connection, onDone }: FormProps): ReactNode {
   const [fields, setFields] = useState(() => fieldsOf(connection));
   const [outcome, setOutcome] = useState<Outcome>(null);
   const provider = findProvider(fields.provider);
+  const stored = storedKey(fields, connection);
   const busy = outcome === "testing" || outcome === "saving";
   const set = (change: Partial<Fields>): void => {
     setFields((before) => ({ ...before, ...change }));
@@ -70,13 +76,13 @@ export function ConnectionForm({ connection, onDone }: FormProps): ReactNode {
       {provider?.key !== "none" && (
         <Field
           label={provider?.key === "optional" ? "API key (if it needs one)" : "API key"}
-          help="The key stays in this browser. It is never sent to the Keyside server."
+          help={stored === "left" ? KEY_LEFT : KEY_STAYS}
           type="password"
           autoComplete="off"
           data-1p-ignore
           data-lpignore="true"
           value={fields.key}
-          placeholder={connection?.hasKey ? "Stored. Type to replace it" : ""}
+          placeholder={stored === "kept" ? "Stored. Type to replace it" : ""}
           onChange={(event) => set({ key: event.target.value })}
           data-testid="connection-key"
         />

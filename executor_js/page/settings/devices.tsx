@@ -1,4 +1,4 @@
-/** The devices of the account: this one's name, a link for another one, those that are signed in, signing out. */
+/** The devices of the account: this one's name, a link for another one, those signed in, those away, signing out. */
 
 import { type FormEvent, type ReactNode, useState } from "react";
 import type { Account } from "../../src/index";
@@ -9,6 +9,7 @@ import { closeSettings } from "../state/settings";
 import { Button } from "../ui/button";
 import { Field } from "../ui/field";
 import { DeviceLink } from "./device-link";
+import { KnownDevices } from "./known-devices";
 import { SignIns } from "./sign-ins";
 
 function DeviceName({ name }: { name: string }): ReactNode {
@@ -50,6 +51,7 @@ export function Devices({ account }: { account: Account }): ReactNode {
       {host && <DeviceName key={host.name} name={host.name} />}
       {local && <DeviceLink />}
       {local && <SignIns />}
+      <KnownDevices />
       {local && (
         <section className="flex flex-wrap items-center justify-between gap-3 border-t pt-5">
           <p className="text-muted-foreground text-sm">Signed in as {account.name}</p>

@@ -4,13 +4,14 @@ import { create } from "zustand";
 import { type ServerMessage, socketIo } from "../../src/index";
 import { VERSION } from "../executor";
 import { api } from "../lib/api";
+import { everyPage } from "../lib/pages";
 import { perFrame } from "../lib/paint";
 import { ChatFollower, type Phase } from "../viewer/chat-follower";
 import { type ChatView, withEarlier } from "../viewer/chat-view";
 import { type Line, ViewerSocket } from "../viewer/socket";
 import { refreshChats } from "./chats";
 import { refreshModels } from "./models";
-import { checkSession } from "./session";
+import { checkSession, useSession } from "./session";
 
 interface Live {
   readonly line: Line;
@@ -20,6 +21,8 @@ interface Live {
   readonly view: ChatView | null;
   readonly phase: Phase | "none";
   readonly error: string | null;
+  /** Why the beginning of a message could not be loaded the last time. It is tried again. */
+  readonly missing: string | null;
 }
 
 export const useLive = create<Live>()(() => ({
@@ -29,6 +32,7 @@ export const useLive = create<Live>()(() => ({
   view: null,
   phase: "none",
   error: null,
+  missing: null,
 }));
 
 let socket: ViewerSocket | null = null;
@@ -40,6 +44,7 @@ function show(): void {
     view: follower?.view ?? null,
     phase: follower?.phase ?? "none",
     error: follower?.error?.message ?? null,
+    missing: follower?.missing ?? null,
   });
 }
 
@@ -95,8 +100,10 @@ function message(event: ServerMessage): void {
 
 export function startLive(): void {
   if (socket) return;
-  const connect = socketIo({ url: location.origin, client: { name: "page", version: VERSION } });
-  socket = new ViewerSocket(connect, { line, message, refused: checkSession });
+  const { session } = useSession.getState();
+  const userId = session.state === "in" ? session.account.id : undefined;
+  const connect = socketIo({ url: location.origin, userId, client: { name: "page", version: VERSION } });
+  socket = new ViewerSocket(connect, { line, message, refused: () => void checkSession() });
   socket.open();
   addEventListener("online", wake);
 }
@@ -123,6 +130,7 @@ export function followChat(chatId: number | null): void {
   if (chatId !== null) {
     follower = new ChatFollower(chatId, {
       open: (request) => (socket ? socket.openChat(request) : Promise.reject(new Error("no socket"))),
+      whole: (messageId) => api.message(chatId, messageId),
       later: (ms, act) => void setTimeout(act, ms),
       changed: showSoon,
     });
@@ -143,7 +151,10 @@ export async function showBranch(messageId: string): Promise<void> {
 export async function loadEarlier(beforeId: string): Promise<void> {
   const mine = follower;
   if (!mine) return;
-  const page = await api.branch(mine.chatId, beforeId);
-  if (mine === follower && mine.view) mine.view = withEarlier(mine.view, page.items);
+  const older = await everyPage(
+    (cursor) => api.branch(mine.chatId, beforeId, cursor),
+    () => mine === follower,
+  );
+  if (mine === follower && mine.view) mine.view = withEarlier(mine.view, older);
   show();
 }

@@ -1,11 +1,11 @@
-/** Who is signed in: redeems a link from the address bar, and asks the server. */
+/** Who is signed in, as the server says. */
 
 import { create } from "zustand";
 import type { Account } from "../../src/index";
 import { startExecutor, stopExecutor } from "../executor";
 import { ApiError, api, sentence, whenSignedOut } from "../lib/api";
 
-type Session =
+export type Session =
   | { readonly state: "loading" }
   | { readonly state: "in"; readonly account: Account }
   | { readonly state: "out"; readonly error: string | null }
@@ -13,54 +13,54 @@ type Session =
 
 export const useSession = create<{ session: Session }>()(() => ({ session: { state: "loading" } }));
 
-const become = (session: Session): void => useSession.setState({ session });
+export const become = (session: Session): void => useSession.setState({ session });
 
 const RETRY = 3000;
 
-async function ask(error: string | null): Promise<void> {
-  try {
-    const account = await api.me();
-    startExecutor(account.id);
-    become({ state: "in", account });
-  } catch (failure) {
-    if (failure instanceof ApiError && failure.status === 401) return become({ state: "out", error });
-    become({ state: "unreachable", error: sentence(failure) });
-    setTimeout(() => void ask(error), RETRY);
-  }
+/** The server has said who is signed in, if anybody is. */
+export function enter(account: Account | null): void {
+  if (account) startExecutor(account.id);
+  become(account ? { state: "in", account } : { state: "out", error: null });
 }
 
-/** Trades a one-time code for the session cookie. */
-export async function redeem(code: string): Promise<void> {
-  let error: string | null = null;
-  try {
-    await api.redeem(code);
-  } catch (failure) {
-    error = sentence(failure);
-    if (failure instanceof ApiError && failure.code === "offline") {
-      become({ state: "unreachable", error });
-      setTimeout(() => void redeem(code), RETRY);
-      return;
-    }
-  }
-  await ask(error);
+/** It could not be asked, and is asked again. */
+export function unreachable(failure: unknown, again: () => Promise<void>): void {
+  become({ state: "unreachable", error: sentence(failure) });
+  setTimeout(() => void again(), RETRY);
 }
 
-/** On load: a code in the hash is spent and taken out of the address bar and the history. */
+/** Asks the server who is signed in. */
 export async function startSession(): Promise<void> {
+  try {
+    enter(await api.me());
+  } catch (failure) {
+    if (failure instanceof ApiError && failure.status === 401) enter(null);
+    else unreachable(failure, startSession);
+  }
+}
+
+export function watchSession(): void {
   whenSignedOut(() => {
     if (useSession.getState().session.state === "in") {
       become({ state: "out", error: "You were signed out." });
       void stopExecutor();
     }
   });
-  const code = location.hash.slice(1);
-  if (!code) return ask(null);
-  history.replaceState(null, "", location.pathname + location.search);
-  await redeem(code);
+}
+
+/** Nothing is shown and nothing runs any more of the account that was signed in. */
+export async function stopSession(): Promise<void> {
+  become({ state: "loading" });
+  await stopExecutor();
 }
 
 /** Asks again whether the session still holds, such as after the socket was refused. */
-export const checkSession = (): void => void api.me().catch(() => {});
+export async function checkSession(): Promise<void> {
+  const account = await api.me().catch(() => null);
+  const { session } = useSession.getState();
+  // Another tab has signed this browser in to another account.
+  if (account && session.state === "in" && account.id !== session.account.id) location.reload();
+}
 
 export async function signOut(): Promise<void> {
   await stopExecutor();

@@ -35,6 +35,7 @@ function following() {
       });
       return promise;
     },
+    whole: () => Promise.reject(new Error("no message is partial here")),
     later: (_ms, act) => void later.push(act),
     changed: () => {},
   });

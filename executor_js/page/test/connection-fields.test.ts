@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import type { ConnectionState } from "../../src/index";
-import { draftOf, fieldsOf } from "../settings/connection-fields";
+import { draftOf, fieldsOf, storedKey } from "../settings/connection-fields";
 
 const STORED: ConnectionState = {
   id: "c",
@@ -34,6 +34,27 @@ describe("the form of a connection", () => {
     const fields = { ...fieldsOf(STORED), firstLineTimeout: "  ", idleTimeout: "two minutes" };
     expect(draftOf(fields, STORED)).toMatchObject({ firstLineTimeout: null, idleTimeout: Number.NaN });
     expect(draftOf({ ...fields, idleTimeout: " 90.5 " }, STORED).idleTimeout).toBe(90.5);
+  });
+
+  it("[S1] says when the stored key is left behind: it is kept for its own base URL only", () => {
+    const at = (baseUrl: string) => ({ ...fieldsOf(STORED), baseUrl });
+    for (const same of ["http://localhost:11434/v1", " http://LOCALHOST:11434/v1/ "]) {
+      expect(storedKey(at(same), STORED)).toBe("kept");
+      expect(draftOf(at(same), STORED)).not.toHaveProperty("key");
+    }
+    for (const other of [
+      "http://localhost:11434/v2",
+      "http://localhost:11434",
+      "https://box.example/v1",
+      "http",
+      "",
+    ]) {
+      expect(storedKey(at(other), STORED)).toBe("left");
+      expect(draftOf(at(other), STORED).key).toBe("");
+      expect(draftOf({ ...at(other), key: "typed" }, STORED).key).toBe("typed");
+    }
+    expect(storedKey(at("https://box.example/v1"), { ...STORED, hasKey: false })).toBe("none");
+    expect(storedKey(fieldsOf(null), null)).toBe("none");
   });
 
   it("keeps a key that was not typed, and splits the models", () => {

@@ -27,6 +27,7 @@ export const message = (id: string, parent: string | null, change: Partial<Messa
   tool_calls: [],
   images: [],
   citations: [],
+  partial: false,
   provider: null,
   model: null,
   run_id: null,

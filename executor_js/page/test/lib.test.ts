@@ -3,7 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { uuid } from "../lib/ids";
 import { ago, day } from "../lib/time";
-import { ownImage, safeLink, shortUrl, signInCode } from "../lib/urls";
+import { linkCode, ownImage, safeLink, shortUrl, signInCode } from "../lib/urls";
 import { htmlAsText } from "../markdown/html-as-text";
 
 describe("ids", () => {
@@ -17,13 +17,27 @@ describe("ids", () => {
 
 describe("addresses from a model", () => {
   it("[S4] only images that are here already are loaded", () => {
-    expect(["data:image/png;base64,AA", "blob:x", "/uploads/a.png"].every(ownImage)).toBe(true);
+    expect(["data:image/png;base64,AA", "/uploads/a.png", "/uploads/1/b-c.webp"].every(ownImage)).toBe(true);
     const others = [
       "https://x.test/a.png",
       "//x.test/a.png",
       "data:image/svg+xml,<svg/>",
       "javascript:0",
+      "blob:x",
       "",
+      "/",
+      "/api/auth/me",
+      "/uploads/",
+      "/uploads/../api/auth/me",
+      "/uploads/a/../../api/auth/me",
+      "/uploads/%2e%2e/api/auth/me",
+      "/uploads/.%2e/api/auth/me",
+      "/uploads/..\\api",
+      "/uploads//x.test/a.png",
+      "/uploads/a.png?x",
+      "uploads/a.png",
+      "/UPLOADS/a.png",
+      "/uploads/a.png\n/../../api",
     ];
     expect(others.some(ownImage)).toBe(false);
   });
@@ -34,10 +48,46 @@ describe("addresses from a model", () => {
       expect(safeLink(bad)).toBeNull();
     }
     expect(shortUrl("https://www.x.test/long/path")).toBe("x.test");
+    for (const bad of ["https://", "https://[", "http://x.test:99999/"]) expect(safeLink(bad)).toBeNull();
   });
 
-  it("finds the code in a pasted sign-in link", () => {
-    expect(signInCode(" http://127.0.0.1:8000/#abc-1 ")).toBe("abc-1");
+  it("never follows a sign-in link, however it is written", () => {
+    const links = [
+      "#signin=abc-1_Z",
+      "/#signin=abc",
+      "/c/7?x=1#signin=abc",
+      "http://127.0.0.1:8000/#signin=abc",
+      "https://other.test/#signin=abc",
+      "/#sign\nin=abc",
+      "/#\tsignin=abc ",
+    ];
+    for (const link of links) expect([link, safeLink(link)]).toEqual([link, null]);
+    for (const fine of ["#fn-1", "/c/7#top", "https://x.test/#signing=1", "#signin", "#%73ignin=abc"]) {
+      expect(safeLink(fine)).toBe(fine);
+    }
+  });
+});
+
+describe("sign-in links", () => {
+  it("are recognised by their form, and nothing else is", () => {
+    expect(linkCode("#signin=abc-1_Z")).toBe("abc-1_Z");
+    const others = [
+      "",
+      "#",
+      "#abc-1",
+      "#signin=",
+      "#signin=a b",
+      "#signin=abc&x=1",
+      "#%73ignin=abc",
+      "#x#signin=abc",
+    ];
+    for (const other of [...others, "#user-content-fn-1", "#SIGNIN=abc"]) expect(linkCode(other)).toBeNull();
+  });
+
+  it("can be pasted, as can those of older versions and bare codes", () => {
+    expect(signInCode(" http://127.0.0.1:8000/#signin=abc-1 ")).toBe("abc-1");
+    expect(signInCode("http://127.0.0.1:8000/#abc-1")).toBe("abc-1");
+    expect(signInCode("signin=abc-1")).toBe("abc-1");
     expect(signInCode("abc-1")).toBe("abc-1");
   });
 });

@@ -33,7 +33,9 @@ function Footer({ message, last, branches }: FooterProps): ReactNode {
     <div className="-ms-1.5 mt-2 flex min-h-7 items-center gap-1 text-muted-foreground">
       {branches}
       <span className={`inline-flex items-center gap-1 ${quiet}`}>
-        {message.content !== "" && <CopyButton text={message.content} label="Copy message" />}
+        {message.content !== "" && !message.partial && (
+          <CopyButton text={message.content} label="Copy message" />
+        )}
         {again && (
           <IconButton
             label="Another answer"

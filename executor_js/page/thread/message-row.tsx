@@ -2,6 +2,7 @@
 
 import { memo, type ReactNode } from "react";
 import type { Message, Run } from "../../src/index";
+import { useLive } from "../state/live";
 import { AssistantMessage } from "./assistant-message";
 import { BranchSwitcher } from "./branch-switcher";
 import { UserMessage } from "./user-message";
@@ -34,6 +35,18 @@ function body({ message, siblings, run, last }: MessageProps): ReactNode {
   }
 }
 
+/** Over a message of which only the end is here yet. */
+function Missing(): ReactNode {
+  const error = useLive((state) => state.missing);
+  return (
+    <p role="status" className="late mb-2 text-faint text-sm" data-testid="partial">
+      {error === null
+        ? "This message is long. Its beginning is being loaded…"
+        : `The beginning of this message could not be loaded. ${error} It is tried again.`}
+    </p>
+  );
+}
+
 function Row(props: MessageProps): ReactNode {
   const { message } = props;
   return (
@@ -46,6 +59,7 @@ function Row(props: MessageProps): ReactNode {
       data-message-id={message.id}
       className="group/message"
     >
+      {message.partial && <Missing />}
       {body(props)}
     </article>
   );

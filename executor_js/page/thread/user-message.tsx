@@ -29,7 +29,7 @@ export const UserMessage = ({ message, branches }: UserMessageProps): ReactNode 
     <div className="mt-1 -mb-4 flex min-h-7 items-center justify-end gap-1 text-muted-foreground">
       {branches}
       <span className="opacity-0 transition-opacity focus-within:opacity-100 group-hover/message:opacity-100 pointer-coarse:opacity-100">
-        <CopyButton text={message.content} label="Copy message" />
+        {!message.partial && <CopyButton text={message.content} label="Copy message" />}
       </span>
     </div>
   </>

@@ -3,14 +3,16 @@
  * V6).
  */
 
-import type { ChatEvent, ChatOpen, Failure, OpenAck, Refusal } from "../../src/index";
-import { type ChatView, fold, fromSnapshot, headIsHere } from "./chat-view";
+import type { ChatEvent, ChatOpen, Failure, MessageAt, OpenAck, Refusal } from "../../src/index";
+import { type ChatView, completed, fold, fromSnapshot, headIsHere, partialId } from "./chat-view";
 
 export type Phase = "opening" | "open" | "offline" | "gone" | "failed";
 
 export interface FollowerPort {
   /** Sends `chat:open`. Rejects if the socket is gone or the server does not answer. */
   open(request: ChatOpen): Promise<OpenAck | Refusal>;
+  /** Reads a whole message by HTTP. */
+  whole(messageId: string): Promise<MessageAt>;
   /** Runs `act` after `ms` milliseconds. */
   later(ms: number, act: () => void): void;
   /** Something that is shown has changed. */
@@ -25,6 +27,8 @@ export class ChatFollower {
   view: ChatView | null = null;
   phase: Phase = "offline";
   error: Failure | null = null;
+  /** Why the beginning of a message could not be read the last time, while it is tried again. */
+  missing: string | null = null;
 
   private readonly port: FollowerPort;
   /** Events that came before the acknowledgement of the opening. */
@@ -34,6 +38,8 @@ export class ChatFollower {
   /** How many openings in a row have brought nothing new. */
   private fruitless = 0;
   private closed = false;
+  /** Counts the snapshots, so that what was asked for to complete an older one is ignored. */
+  private snapshots = 0;
 
   constructor(chatId: number, port: FollowerPort) {
     this.chatId = chatId;
@@ -104,10 +110,37 @@ export class ChatFollower {
   private opened(ack: OpenAck): void {
     this.phase = "open";
     this.error = null;
-    if (ack.snapshot) this.view = fromSnapshot(ack.snapshot, ack.seq);
+    if (ack.snapshot) this.begin(fromSnapshot(ack.snapshot, ack.seq));
     const held = this.held.filter((event) => event.seq > ack.seq).sort((a, b) => a.seq - b.seq);
     this.held = [];
     this.take([...(ack.events ?? []), ...held]);
+  }
+
+  private begin(view: ChatView): void {
+    this.view = view;
+    this.missing = null;
+    this.snapshots += 1;
+    this.complete(this.snapshots, FIRST_PAUSE);
+  }
+
+  /** Reads what a snapshot had no room for. If that fails, it is tried again after growing pauses. */
+  private complete(snapshot: number, pause: number): void {
+    const id = this.view && partialId(this.view);
+    if (id === null || this.closed || snapshot !== this.snapshots) return;
+    this.port.whole(id).then(
+      (answer) => {
+        if (!this.view || this.closed || snapshot !== this.snapshots) return;
+        this.view = completed(this.view, answer);
+        this.missing = null;
+        this.port.changed();
+      },
+      (error: unknown) => {
+        if (this.closed || snapshot !== this.snapshots) return;
+        this.missing = error instanceof Error ? error.message : String(error);
+        this.port.changed();
+        this.port.later(pause, () => this.complete(snapshot, Math.min(2 * pause, LONGEST_PAUSE)));
+      },
+    );
   }
 
   private refused(error: Failure): void {

@@ -9,6 +9,7 @@ import type {
   Citation,
   DeltaEvent,
   Message,
+  MessageAt,
   Run,
   Snapshot,
   ToolCall,
@@ -24,6 +25,10 @@ export interface ChatView {
   readonly siblings: Readonly<Record<string, readonly string[]>>;
   /** Whether the branch has older messages than those in this view. */
   readonly earlier: boolean;
+  /** For each message of which only a part is here: the deltas since the snapshot, for when the rest comes. */
+  readonly held: Readonly<Record<string, readonly DeltaEvent[]>>;
+  /** For a message that was read when more was written than has come yet: its deltas up to here are in its text. */
+  readonly joined: Readonly<Record<string, number>>;
 }
 
 export function fromSnapshot(snapshot: Snapshot, seq: number): ChatView {
@@ -34,7 +39,18 @@ export function fromSnapshot(snapshot: Snapshot, seq: number): ChatView {
     runs: Object.fromEntries(snapshot.runs.map((run) => [run.id, run])),
     siblings: snapshot.siblings,
     earlier: snapshot.earlier,
+    held: Object.fromEntries(
+      snapshot.messages.filter((message) => message.partial).map((message) => [message.id, []]),
+    ),
+    joined: {},
   };
+}
+
+/** The same without the entries of these messages. */
+function dropped<T>(of: Readonly<Record<string, T>>, ids: ReadonlySet<string>): Readonly<Record<string, T>> {
+  return Object.keys(of).some((id) => ids.has(id))
+    ? Object.fromEntries(Object.entries(of).filter(([id]) => !ids.has(id)))
+    : of;
 }
 
 function withSibling(view: ChatView, message: Message): ChatView["siblings"] {
@@ -47,8 +63,11 @@ function withSibling(view: ChatView, message: Message): ChatView["siblings"] {
 }
 
 function withMessage(view: ChatView, message: Message): ChatView {
+  const itself = new Set([message.id]);
   return {
     ...view,
+    held: dropped(view.held, itself),
+    joined: dropped(view.joined, itself),
     siblings: withSibling(view, message),
     messages: { ...view.messages, [message.id]: message },
   };
@@ -56,13 +75,19 @@ function withMessage(view: ChatView, message: Message): ChatView {
 
 function without(view: ChatView, ids: readonly string[]): ChatView {
   const gone = new Set(ids);
-  const messages = Object.fromEntries(Object.entries(view.messages).filter(([id]) => !gone.has(id)));
   const siblings = Object.fromEntries(
-    Object.entries(view.siblings)
-      .filter(([id]) => !gone.has(id))
-      .map(([id, group]) => [id, group.filter((other) => !gone.has(other))]),
+    Object.entries(dropped(view.siblings, gone)).map(([id, group]) => [
+      id,
+      group.filter((other) => !gone.has(other)),
+    ]),
   );
-  return { ...view, messages, siblings };
+  return {
+    ...view,
+    siblings,
+    messages: dropped(view.messages, gone),
+    held: dropped(view.held, gone),
+    joined: dropped(view.joined, gone),
+  };
 }
 
 function mergeTool(known: ToolCall | undefined, added: ToolCall): ToolCall {
@@ -87,11 +112,8 @@ export function appendCitations(known: readonly Citation[], added: readonly Cita
   return [...new Map([...known, ...added].map((citation) => [citation.url, citation])).values()];
 }
 
-function withDelta(view: ChatView, delta: DeltaEvent): ChatView {
-  const message = view.messages[delta.message_id];
-  // The message is on a branch that is not loaded. Its text comes with the snapshot when that branch is shown.
-  if (!message) return view;
-  const next: Message = {
+function grown(message: Message, delta: DeltaEvent): Message {
+  return {
     ...message,
     content: message.content + (delta.content ?? ""),
     reasoning: message.reasoning + (delta.reasoning ?? ""),
@@ -103,7 +125,35 @@ function withDelta(view: ChatView, delta: DeltaEvent): ChatView {
       ? appendCitations(message.citations, delta.citations)
       : message.citations,
   };
-  return { ...view, messages: { ...view.messages, [next.id]: next } };
+}
+
+function withDelta(view: ChatView, delta: DeltaEvent): ChatView {
+  const id = delta.message_id;
+  const message = view.messages[id];
+  // The message is on a branch that is not loaded. Its text comes with the snapshot when that branch is shown.
+  if (!message || delta.seq <= (view.joined[id] ?? 0)) return view;
+  const messages = { ...view.messages, [id]: grown(message, delta) };
+  const held = view.held[id];
+  return held ? { ...view, messages, held: { ...view.held, [id]: [...held, delta] } } : { ...view, messages };
+}
+
+/** The first message of which only a part is here. */
+export const partialId = (view: ChatView): string | null => Object.keys(view.held)[0] ?? null;
+
+/**
+ * The view with the whole of a message of which it had a part. Deltas that came meanwhile are added if the message
+ * does not have them yet; those that it has already and that are still to come are passed over.
+ */
+export function completed(view: ChatView, { message, seq }: MessageAt): ChatView {
+  const held = view.held[message.id];
+  if (!held) return view; // It has come as an event meanwhile, or is gone.
+  const whole = held.filter((delta) => delta.seq > seq).reduce(grown, message);
+  return {
+    ...view,
+    messages: { ...view.messages, [message.id]: whole },
+    held: dropped(view.held, new Set([message.id])),
+    joined: seq > view.seq ? { ...view.joined, [message.id]: seq } : view.joined,
+  };
 }
 
 function change(view: ChatView, event: ChatEvent): ChatView {

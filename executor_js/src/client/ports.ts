@@ -53,13 +53,20 @@ export function serve(port: Port, opening: Promise<ServedHost>): void {
     () => {},
   );
   port.onmessage = async ({ data }: MessageEvent<PageMessage>) => {
-    port.postMessage(await reply(data, opening));
+    const message = await reply(data, opening);
+    post(port, await opening.catch(() => null), message);
   };
+}
+
+/** The only way to a page. Like the server it is told no secret. A host that could not be made knows none. */
+function post(port: Port, host: ServedHost | null, message: WorkerMessage): void {
+  port.postMessage(host ? host.clean(message) : message);
 }
 
 /** A host as its pages see it. */
 export type ServedHost = Pick<
   Host,
+  | "clean"
   | "state"
   | "subscribe"
   | "unsubscribe"
@@ -79,7 +86,7 @@ function watch(port: Port, host: ServedHost): void {
   let due = false;
   const tell = () => {
     due = false;
-    port.postMessage({ kind: "state", state: host.state() } satisfies WorkerMessage);
+    post(port, host, { kind: "state", state: host.state() });
   };
   const changed = () => {
     if (!due) queueMicrotask(tell);

@@ -52,7 +52,7 @@ function readModel(item: unknown): Model | null {
   const prices = isJson(pricing) ? pricing : {};
   return {
     id,
-    name: typeof name === "string" && name !== id ? name.slice(0, MAX_NAME) : null,
+    name: typeof name === "string" && name !== id && name.length <= MAX_NAME ? name : null,
     context_length: contextLength(fields),
     input: pricePerMillion(prices.prompt),
     output: pricePerMillion(prices.completion),

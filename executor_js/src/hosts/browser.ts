@@ -18,7 +18,11 @@ export async function openBrowserHost(name: string): Promise<ServedHost> {
   const vault = await openVault(read.user);
   const host = new Host({
     vault,
-    connect: socketIo({ url: location.origin, client: { name: "keyside-browser", version: read.version } }),
+    connect: socketIo({
+      url: location.origin,
+      userId: Number(read.user),
+      client: { name: "keyside-browser", version: read.version },
+    }),
     clock: systemClock,
     upstream: {
       fetch: (url, init) => fetch(url, init),
@@ -71,6 +75,7 @@ class BrowserHost {
   served(): ServedHost {
     const { host } = this;
     return {
+      clean: host.clean,
       hello: (page) => void this.pageOpened(page),
       stop: () => this.stop(),
       state: () => host.state(),

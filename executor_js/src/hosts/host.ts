@@ -5,15 +5,16 @@ import type { ConnectionDraft, ConnectionState, HostState, TestResult } from "..
 import type { Cancel, Clock } from "../clock";
 import { Executor } from "../executor";
 import { failureOf } from "../failures";
-import { cleaner, guarded } from "../link/redaction";
+import { type Clean, Redaction } from "../link/redaction";
 import type { Connect } from "../link/transport";
 import { randomId } from "../names";
-import type { CompletionRequest, Connection } from "../protocol.gen";
+import type { CompletionRequest, Connection, Model } from "../protocol.gen";
 import { dialectOf } from "../upstream/providers";
 import { run, type Upstream } from "../upstream/runner";
 import { type ConnectionRecord, choose } from "../vault/connection";
 import { isStale, listed, listModels, notListed, whoIs } from "../vault/listing";
 import type { Vault } from "../vault/vault";
+import { announceable } from "./announcement";
 
 export interface HostOptions {
   readonly vault: Vault;
@@ -24,8 +25,6 @@ export interface HostOptions {
 }
 
 const MAX_RUNS = 8;
-/** How many connections an announcement may hold. */
-const MAX_CONNECTIONS = 100;
 /** How often the host looks whether a connection's models must be listed again. */
 const RELIST_CHECK = 60_000;
 /** How long the first announcement waits until the models are listed. */
@@ -43,7 +42,7 @@ export class Host {
   private readonly listeners = new Set<() => void>();
   /** For each connection id: how many listings in a row have failed. */
   private readonly failures = new Map<string, number>();
-  private readonly clean: <T>(value: T) => T;
+  private readonly redaction: Redaction;
   private newest: HostState | null = null;
   private started = false;
   private relisting = false;
@@ -54,20 +53,24 @@ export class Host {
     this.vault = vault;
     this.clock = clock;
     this.upstream = { ...upstream, clock };
-    this.clean = cleaner(() => vault.secrets);
+    this.redaction = new Redaction(() => vault.secrets);
     this.executor = new Executor({
-      connect: guarded(connect, this.clean),
+      connect,
       clock,
+      redaction: this.redaction,
       executorId: vault.identity.executorId,
       secret: vault.identity.secret,
       instance: randomId(),
       maxRuns: options.maxRuns ?? MAX_RUNS,
       name: () => vault.identity.name,
-      connections: () => vault.connections.slice(0, MAX_CONNECTIONS).map((record) => this.announced(record)),
+      connections: () => announceable(vault.connections.map((record) => this.announced(record))),
       prepare: (request) => this.prepare(request),
       changed: () => this.changed(),
     });
   }
+
+  /** Takes the secrets out of whatever leaves this host. */
+  readonly clean: Clean = (value) => this.redaction.clean(value);
 
   /** The state as pages see it. It is the same object until something changes. */
   state(): HostState {
@@ -136,13 +139,13 @@ export class Host {
   }
 
   /**
-   * Lists the models of a draft and stores nothing. Without a key in the draft, the stored one is used for its own
-   * address.
+   * Lists the models of a draft and stores nothing. Without a key in the draft, the stored one is used, for its own
+   * base URL only.
    */
   async testConnection(draft: ConnectionDraft): Promise<TestResult> {
     try {
       const { record, key } = this.vault.preview(draft);
-      return { ok: true, models: await listModels(record, key, this.upstream) };
+      return { ok: true, models: await this.modelsOf(record, key) };
     } catch (error) {
       return { ok: false, error: failureOf(error, "upstream_error") };
     }
@@ -152,7 +155,7 @@ export class Host {
     const record = choose(this.vault.connections, { id: "", provider: null, connection_id: id }).record;
     await this.list(record);
     this.offersChanged();
-    return this.shown(this.vault.find(id) ?? record);
+    return this.clean(this.shown(this.vault.find(id) ?? record));
   }
 
   async rename(name: string): Promise<void> {
@@ -188,7 +191,7 @@ export class Host {
 
   private async list(record: ConnectionRecord): Promise<void> {
     try {
-      const models = this.clean(await listModels(record, this.keyFor(record), this.upstream));
+      const models = await this.modelsOf(record, this.keyFor(record));
       this.failures.delete(record.id);
       await this.vault.noteListing(record, listed(record, models, this.clock.now()));
     } catch (error) {
@@ -196,6 +199,11 @@ export class Host {
       const why = this.clean(failureOf(error, "upstream_error"));
       await this.vault.noteListing(record, notListed(record, why, this.clock.now()));
     }
+  }
+
+  /** The key may be one that is not stored. */
+  private modelsOf(record: ConnectionRecord, key: string | null): Promise<Model[]> {
+    return this.redaction.during(key, () => listModels(record, key, this.upstream, this.clean));
   }
 
   private keyFor(record: ConnectionRecord): string | null {
@@ -209,18 +217,20 @@ export class Host {
     const call = {
       target: { provider: record.provider, baseUrl: record.baseUrl, key },
       dialect: dialectOf(record.provider),
-      who: whoIs(record, key !== null, model),
+      who: whoIs(record, key !== null, model, this.clean),
       model,
       formData: request.form_data,
       // A server that does not know the limits sends none.
       limits: { firstLine: request.first_line_timeout ?? null, idle: request.idle_timeout ?? null },
     };
-    return (write, signal) => run(call, this.upstream, write, signal);
+    // The key can be replaced in the vault while the call goes on with it.
+    return (write, signal) => this.redaction.during(key, () => run(call, this.upstream, write, signal));
   }
 
   private announced(record: ConnectionRecord): Connection {
     const { id, provider, label, models } = record;
-    return {
+    // It is cleaned before it is made to fit, because that may make a text longer.
+    return this.clean({
       id,
       provider,
       label,
@@ -228,7 +238,7 @@ export class Host {
       error: this.errorOf(record),
       first_line_timeout: record.firstLineTimeout ?? null,
       idle_timeout: record.idleTimeout ?? null,
-    };
+    });
   }
 
   private shown(record: ConnectionRecord): ConnectionState {

@@ -6,8 +6,10 @@ import { homedir, hostname } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { failureOf } from "../failures";
+import { Redaction } from "../link/redaction";
 import type { Identity } from "../vault/vault";
 import { openCompanion } from "./companion";
+import { connectionsFrom } from "./environment";
 import type { Host } from "./host";
 
 const USAGE = `Usage: keyside-executor [--url URL] [--token TOKEN] [--name NAME]
@@ -30,12 +32,24 @@ const OPTIONS = {
 
 const { env } = process;
 
+/** What must not be printed, because logs are kept and shown: the keys of the environment, and the tokens. */
+let secrets: readonly string[] = [
+  ...connectionsFrom(env).map(({ draft }) => draft.key ?? ""),
+  env.KEYSIDE_TOKEN ?? "",
+];
+
+const redaction = new Redaction(() => secrets);
+
+/** The only way to print. What is said may come from the server or from an upstream. */
+const say = (stream: NodeJS.WritableStream, text: string): boolean => stream.write(redaction.clean(text));
+
 /** Whether a signal has told the program to end. */
 let leaving = false;
 
 async function main(): Promise<void> {
   const flags = readFlags();
-  if (flags.help) return void process.stdout.write(USAGE);
+  if (flags.help) return void say(process.stdout, USAGE);
+  secrets = [...secrets, flags.token ?? ""];
   const url = flags.url ?? env.KEYSIDE_URL ?? "http://127.0.0.1:8000";
   const name = (flags.name ?? env.KEYSIDE_EXECUTOR_NAME)?.trim() || undefined;
   const host = await openCompanion({
@@ -54,9 +68,12 @@ async function main(): Promise<void> {
 
 function readFlags() {
   try {
-    return parseArgs({ options: OPTIONS }).values;
+    const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true });
+    // It is not repeated: it may be a token that lost its option.
+    if (positionals.length > 0) throw new Error("There is a word too many, which belongs to no option.");
+    return values;
   } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : error}\n\n${USAGE}`);
+    say(process.stderr, `${error instanceof Error ? error.message : error}\n\n${USAGE}`);
     process.exit(2);
   }
 }
@@ -91,7 +108,7 @@ function reportReady(host: Host): void {
     if (said || status !== "ready") return;
     said = true;
     const models = connections.reduce((count, connection) => count + connection.models.length, 0);
-    process.stdout.write(`Keyside executor "${name}" is ready: ${models} models\n`);
+    say(process.stdout, `Keyside executor "${name}" is ready: ${models} models\n`);
   };
   host.subscribe(look);
   look();
@@ -108,7 +125,7 @@ function reportAway(host: Host, url: string): void {
     const away = status === "offline" || (status === "connecting" && error !== null);
     if (!away || !tried || leaving) return;
     const why = error ? `. It says: ${error.message}` : "";
-    if (said !== why) process.stderr.write(`Waiting for the server at ${url}${why}\n`);
+    if (said !== why) say(process.stderr, `Waiting for the server at ${url}${why}\n`);
     said = why;
   });
 }
@@ -131,7 +148,7 @@ async function stopAndExit(host: Host): Promise<never> {
 }
 
 function end(why: string): never {
-  process.stderr.write(`${why}\n`);
+  say(process.stderr, `${why}\n`);
   process.exit(1);
 }
 

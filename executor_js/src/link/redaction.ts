@@ -1,8 +1,12 @@
 /** Cleans whatever leaves the executor: it replaces secrets, and halves of characters that cannot be stored (E13). */
 
+import { FailureError, failureOf } from "../failures";
+import { Finder } from "./finder";
+import { withoutFinds } from "./joined-text";
+import { LineRedaction } from "./line-redaction";
+import { spellings } from "./spellings";
 import type { Connect } from "./transport";
-
-const REDACTED = "[redacted]";
+import { wellFormed } from "./well-formed";
 
 /**
  * Shorter strings stay, because they may be words: a local server's key `none` must not remove that word from
@@ -12,19 +16,71 @@ const SHORTEST_SECRET = 8;
 
 export type Clean = <T>(value: T) => T;
 
-/** `secrets` is called for each string. It returns the same array until the secrets change. */
-export function cleaner(secrets: () => readonly string[]): Clean {
-  let known: readonly string[] | null = null;
-  let pattern: RegExp | null = null;
-  const cleanText = (text: string): string => {
-    const current = secrets();
-    if (current !== known) {
-      known = current;
-      pattern = patternOf(current);
-    }
-    return wellFormed(pattern ? text.replace(pattern, REDACTED) : text);
+/** Knows the secrets, and takes them out of whatever it is given. */
+export class Redaction {
+  private readonly stored: () => readonly string[];
+  /** The secrets of work that is under way, which need not be stored, or no longer. */
+  private inUse: readonly string[] = [];
+  private known: readonly string[] = [];
+  /** What `known` was put together from. */
+  private from: readonly (readonly string[])[] = [];
+  private finder = new Finder([]);
+
+  /** `stored` is called for each string. It returns the same array until the secrets change. */
+  constructor(stored: () => readonly string[]) {
+    this.stored = stored;
+  }
+
+  readonly clean: Clean = (value) => {
+    const finder = this.newest();
+    return cleaned(value, finder) as typeof value;
   };
-  return (value) => mapStrings(value, cleanText);
+
+  /** For the lines of one attempt. */
+  lines(): LineRedaction {
+    return new LineRedaction(() => this.newest());
+  }
+
+  /** Does work that uses this secret, and cleans its result or its failure while the secret is known. */
+  async during<T>(secret: string | null, work: () => Promise<T>): Promise<T> {
+    const own = secret === null ? [] : [secret];
+    this.inUse = [...this.inUse, ...own];
+    try {
+      return this.clean(await work());
+    } catch (error) {
+      throw new FailureError(this.clean(failureOf(error, "upstream_error")));
+    } finally {
+      for (const used of own) this.inUse = this.inUse.toSpliced(this.inUse.indexOf(used), 1);
+    }
+  }
+
+  private newest(): Finder {
+    const stored = this.stored();
+    if (stored !== this.from[0] || this.inUse !== this.from[1]) {
+      this.from = [stored, this.inUse];
+      this.know([...new Set([...stored, ...this.inUse])]);
+    }
+    return this.finder;
+  }
+
+  /** Makes a new finder only if the secrets are others: to make one takes a few milliseconds. */
+  private know(secrets: readonly string[]): void {
+    const known = new Set(this.known);
+    if (secrets.length === known.size && secrets.every((secret) => known.has(secret))) return;
+    this.known = secrets;
+    const long = secrets.filter((secret) => secret.length >= SHORTEST_SECRET);
+    this.finder = new Finder(long.flatMap(spellings));
+  }
+}
+
+/**
+ * The beginning of a text that somebody else wrote. It is cleaned before it is cut, because half of a secret would
+ * not be found. No character is cut in two.
+ */
+export function excerpt(text: string, most: number, clean: Clean): string {
+  const whole = clean(text);
+  const short = whole.slice(0, most);
+  return /[\ud800-\udbff]$/.test(short) ? short.slice(0, -1) : short;
 }
 
 /** Wraps a transport so that all that an executor sends or answers is cleaned. It has no other way to the server. */
@@ -39,52 +95,25 @@ export function guarded(connect: Connect, clean: Clean): Connect {
     return {
       open: () => transport.open(),
       close: () => transport.close(),
-      emit: (event, payload, answered) => transport.emit(event, clean(payload), answered),
+      emit: (event, payload, answered) => transport.emit(event, withCleanLines(payload, clean), answered),
     };
   };
 }
 
-function patternOf(secrets: readonly string[]): RegExp | null {
-  const forms = new Set(secrets.filter((secret) => secret.length >= SHORTEST_SECRET).flatMap(spellings));
-  if (forms.size === 0) return null;
-  // The longest comes first, because one secret can be the beginning of another.
-  const longestFirst = [...forms].sort((a, b) => b.length - a.length);
-  return new RegExp(longestFirst.map(escapeForPattern).join("|"), "g");
+/** The lines of a frame were cleaned when the outbox took them: a frame must be the same each time it is sent. */
+function withCleanLines(payload: unknown, clean: Clean): unknown {
+  if (typeof payload !== "object" || payload === null || !("lines" in payload)) return clean(payload);
+  const { lines, ...others } = payload;
+  return { ...clean(others), lines };
 }
 
-/** The forms that a secret can have in a line: as it is, in a JSON string, in JSON within JSON, in a URL. */
-function spellings(secret: string): string[] {
-  const json = insideJson(secret);
-  const slashes = json.replaceAll("/", "\\/");
-  const ascii = json.replace(/[^\x20-\x7e]/g, unicodeEscape);
-  return [secret, json, slashes, ascii, insideJson(json), encodeURIComponent(wellFormed(secret))];
-}
-
-const insideJson = (text: string): string => JSON.stringify(text).slice(1, -1);
-
-const unicodeEscape = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
-
-const escapeForPattern = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
-
-/** A backslash escape of JSON: a pair of surrogates, one alone, or any other. */
-const JSON_ESCAPE = /\\u(d[89ab][0-9a-f]{2})(\\ud[c-f][0-9a-f]{2})?|\\u(d[c-f][0-9a-f]{2})|\\./gis;
-
-/** Replaces lone surrogates, which the server cannot store, also where they are written as JSON escapes. */
-export function wellFormed(text: string): string {
-  const units = text.replace(/\p{Surrogate}/gu, "\ufffd");
-  if (!/\\ud[89a-f]/i.test(units)) return units;
-  return units.replace(JSON_ESCAPE, (found: string, high?: string, low?: string, alone?: string) =>
-    (high && !low) || alone ? "\\ufffd" : found,
-  );
-}
-
-function mapStrings<T>(value: T, map: (text: string) => string): T {
-  return mapValue(value, map) as T;
-}
-
-function mapValue(value: unknown, map: (text: string) => string): unknown {
-  if (typeof value === "string") return map(value);
-  if (Array.isArray(value)) return value.map((item) => mapValue(item, map));
+function cleaned(value: unknown, finder: Finder): unknown {
+  if (typeof value === "string") return wellFormed(withoutFinds(finder, value));
+  if (Array.isArray(value)) return value.map((item) => cleaned(item, finder));
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, mapValue(item, map)]));
+  const entries = Object.entries(value).map(([key, item]) => [
+    withoutFinds(finder, key),
+    cleaned(item, finder),
+  ]);
+  return Object.fromEntries(entries);
 }

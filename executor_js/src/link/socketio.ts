@@ -22,6 +22,8 @@ export interface SocketOptions {
   readonly url: string;
   /** An API token. A browser needs none: its session's cookie says who it is. */
   readonly token?: string | undefined;
+  /** The only account that is meant: signed in to another one, the server refuses (C2). */
+  readonly userId?: number | undefined;
   readonly client: { readonly name: string; readonly version: string };
 }
 
@@ -35,13 +37,13 @@ class SocketTransport implements Transport {
   private readonly handlers: Handlers;
   private wanted = false;
 
-  constructor({ url, token, client }: SocketOptions, handlers: Handlers) {
+  constructor({ url, token, userId, client }: SocketOptions, handlers: Handlers) {
     this.handlers = handlers;
     const who = { ...client, protocol: PROTOCOL };
     this.socket = io(url, {
       path: "/ws/socket.io",
       transports: ["websocket"],
-      auth: token ? { client: who, token } : { client: who },
+      auth: { client: who, ...(token && { token }), ...(userId && { user_id: userId }) },
       autoConnect: false,
       forceNew: true,
       reconnectionDelay: 250,

@@ -26,8 +26,17 @@ function parse(text: string): URL {
   return new URL(text);
 }
 
-/** Scheme, host and port, which a key is pinned to. */
+/** Scheme, host and port. */
 export const originOf = (url: string): string => new URL(url).origin;
+
+/** Whether a base URL as somebody types it is the one that is stored. */
+export function isBaseUrl(stored: string, typed: string): boolean {
+  try {
+    return normalizeBaseUrl(typed) === stored;
+  } catch {
+    return false;
+  }
+}
 
 export function isLoopback(url: string): boolean {
   const { hostname } = new URL(url);

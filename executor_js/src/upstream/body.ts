@@ -44,12 +44,15 @@ export async function beginning(text: AsyncGenerator<string, void, undefined>): 
   return head;
 }
 
-/** Reads all of it, or its first `most` characters. */
-export async function whole(text: AsyncIterable<string>, most: number): Promise<string> {
+/**
+ * Reads all of it, or returns null if it has more than `most` characters. It is never cut: the half of a key at the
+ * cut would not be recognised.
+ */
+export async function whole(text: AsyncIterable<string>, most: number): Promise<string | null> {
   let all = "";
   for await (const part of text) {
     all += part;
-    if (all.length >= most) break;
+    if (all.length > most) return null;
   }
-  return all.slice(0, most);
+  return all;
 }

@@ -2,15 +2,15 @@
 
 import { failure } from "../failures";
 import type { Failure, Finish } from "../protocol.gen";
-import { explainError, parseJson, type Who } from "./explain";
+import { explainError, type Who } from "./explain";
 
-const REASONS: Readonly<Record<string, Finish["reason"]>> = {
-  stop: "stop",
-  length: "length",
-  tool_calls: "tool_calls",
-  function_call: "tool_calls",
-  content_filter: "content_filter",
-};
+const REASONS: ReadonlyMap<string, Finish["reason"]> = new Map([
+  ["stop", "stop"],
+  ["length", "length"],
+  ["tool_calls", "tool_calls"],
+  ["function_call", "tool_calls"],
+  ["content_filter", "content_filter"],
+]);
 
 export class Ending {
   private readonly who: Who;
@@ -22,10 +22,10 @@ export class Ending {
     this.who = who;
   }
 
-  /** Looks at the data of one event. */
-  observe(data: string): void {
+  /** Looks at the data of one event, and at the JSON in it. */
+  observe(data: string, chunk: unknown): void {
     if (data.trim() === "[DONE]") this.done = true;
-    else this.look(parseJson(data));
+    else this.look(chunk);
   }
 
   /** Whether the answer is over, so that nothing that follows belongs to it. */
@@ -35,7 +35,7 @@ export class Ending {
 
   finish(): Finish {
     if (this.error) return { reason: "error", error: this.error };
-    if (this.reason !== null) return { reason: REASONS[this.reason] ?? "stop", error: null };
+    if (this.reason !== null) return { reason: REASONS.get(this.reason) ?? "stop", error: null };
     if (this.done) return { reason: "stop", error: null };
     return { reason: "truncated", error: failure("upstream_truncated") };
   }

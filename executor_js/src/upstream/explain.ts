@@ -3,6 +3,7 @@
 import type { Provider } from "../catalog.gen";
 import type { ErrorCode } from "../errors.gen";
 import { failure } from "../failures";
+import { type Clean, excerpt } from "../link/redaction";
 import type { Failure } from "../protocol.gen";
 import { isLoopback } from "./base-url";
 
@@ -14,6 +15,8 @@ export interface Who {
   readonly hasKey: boolean;
   /** The model that was asked for, or null where models are listed. */
   readonly model: string | null;
+  /** Takes secrets out of what is quoted. */
+  readonly clean: Clean;
 }
 
 /** Where this executor runs. */
@@ -25,9 +28,9 @@ export interface Place {
 
 const LONGEST_QUOTE = 500;
 
-/** Explains an answer whose status is not 2xx. */
-export function explainStatus(status: number, body: string, who: Who): Failure {
-  const { message, code } = readError(parseJson(body));
+/** Explains an answer whose status is not 2xx. `body` is null if it was too long to be read. */
+export function explainStatus(status: number, body: string | null, who: Who): Failure {
+  const { message, code } = readError(body === null ? null : parseJson(body));
   return byStatus(status, code, message, who);
 }
 
@@ -39,10 +42,12 @@ export function explainError(value: unknown, who: Who): Failure | null {
 }
 
 function byStatus(status: number, code: string, message: string, who: Who): Failure {
-  const said = message === "" ? "" : ` It said: ${message.slice(0, LONGEST_QUOTE)}`;
+  const said = message === "" ? "" : ` It said: ${quoted(message, who)}`;
   const kind = kindOf(status, code, message);
   return failure(kind, `${sentence(kind, status, who)}${said}`);
 }
+
+const quoted = (text: string, { clean }: Who): string => excerpt(text, LONGEST_QUOTE, clean);
 
 /** The codes of providers for failures that have a code of their own here. */
 const KNOWN_CODES: ReadonlyMap<string, ErrorCode> = new Map([
@@ -60,14 +65,15 @@ function kindOf(status: number, code: string, message: string): ErrorCode {
   return "upstream_error";
 }
 
-function sentence(kind: ErrorCode, status: number, { label, hasKey, model }: Who): string {
+function sentence(kind: ErrorCode, status: number, who: Who): string {
+  const { label, hasKey, model } = who;
   switch (kind) {
     case "upstream_unauthorized":
       return hasKey
         ? `${label} refused the key. Check it in the connection.`
         : `${label} wants a key. Enter one in the connection.`;
     case "upstream_model_not_found":
-      return `${label} does not know the model ${model ?? ""}. Choose another one.`;
+      return `${label} does not know the model ${quoted(model ?? "", who)}. Choose another one.`;
     case "upstream_rate_limited":
       return `${label} asks to slow down, or the account is out of credit. Wait a little, or check the account.`;
     default:

@@ -29,7 +29,8 @@ export interface Call {
   readonly limits: SilenceLimits;
 }
 
-export type Write = (line: string) => Promise<void>;
+/** `chunk` is the JSON in the line. Whoever is given it may change it. */
+export type Write = (line: string, chunk?: unknown) => Promise<void>;
 
 const MOST_ERROR_TEXT = 64 * 1024;
 /** Larger than a line, because indented JSON becomes shorter when it is written on one line. */
@@ -123,17 +124,16 @@ async function relayCompletion(
   { dialect, who }: Call,
   write: Write,
 ): Promise<Finish> {
-  const json = parseJson(head + (await whole(text, MOST_COMPLETION_TEXT)));
+  const json = parseJson(head + ((await whole(text, MOST_COMPLETION_TEXT)) ?? fail("line_too_long")));
   const error = explainError(json, who);
   if (error) throw new FailureError(error);
   const chunk = typeof json === "object" && json !== null ? dialect.toChunk(json as Json) : null;
   if (!chunk) fail("upstream_not_a_stream");
-  const data = JSON.stringify(chunk);
-  await write(`data: ${data}`);
-  await write("data: [DONE]");
   const ending = new Ending(who);
-  ending.observe(data);
-  ending.observe("[DONE]");
+  ending.observe("", chunk);
+  ending.observe("[DONE]", null);
+  await write(`data: ${JSON.stringify(chunk)}`, chunk);
+  await write("data: [DONE]");
   return ending.finish();
 }
 
@@ -148,8 +148,9 @@ async function relayStream(
   const events = new Events();
   const pass = async (data: string) => {
     if (ending.reached) return;
-    await write(`data: ${data}`);
-    ending.observe(data);
+    const chunk = parseJson(data);
+    ending.observe(data, chunk);
+    await write(`data: ${data}`, chunk);
   };
   for await (const part of following(head, text)) {
     for (const data of events.feed(part)) await pass(data);

@@ -3,7 +3,7 @@
 import type { ConnectionDraft } from "../client/contract";
 import { fail } from "../failures";
 import type { Failure, Model, ModelRef } from "../protocol.gen";
-import { normalizeBaseUrl, originOf } from "../upstream/base-url";
+import { normalizeBaseUrl } from "../upstream/base-url";
 import { providerOf } from "../upstream/providers";
 
 /** Everything in a record may be shown to its user. The key is stored elsewhere. */
@@ -31,7 +31,7 @@ export interface ConnectionRecord {
 export type Listing = Pick<ConnectionRecord, "models" | "error" | "listedAt">;
 
 const LONGEST_PROVIDER = 60;
-const LONGEST_LABEL = 200;
+const LONGEST_NAME = 200;
 const LONGEST_WAIT = 86_400;
 
 /**
@@ -45,13 +45,13 @@ export function recordFrom(
 ): ConnectionRecord {
   const { id, position } = before ?? fresh;
   const baseUrl = normalizeBaseUrl(draft.baseUrl);
-  const provider = draft.provider.slice(0, LONGEST_PROVIDER) || "custom";
+  const provider = readName(draft.provider, LONGEST_PROVIDER) || "custom";
   return {
     id,
     position,
     provider,
     baseUrl,
-    label: draft.label.trim().slice(0, LONGEST_LABEL) || (providerOf(provider)?.name ?? provider),
+    label: readName(draft.label) || (providerOf(provider)?.name ?? provider),
     keyed: isKeyed(draft, before),
     offered: named(draft.models ?? before?.offered ?? []),
     models: before && !hasMoved(before, baseUrl) ? before.models : [],
@@ -60,6 +60,17 @@ export function recordFrom(
     firstLineTimeout: limitFrom(draft.firstLineTimeout, before?.firstLineTimeout, "Wait for the first word"),
     idleTimeout: limitFrom(draft.idleTimeout, before?.idleTimeout, "Wait in mid-answer"),
   };
+}
+
+/**
+ * Reads a name as it was typed. One that is too long is refused and not cut: it may hold a key, and half of a key
+ * would not be recognised.
+ */
+export function readName(text: string, longest = LONGEST_NAME): string {
+  const name = text.trim();
+  return name.length <= longest
+    ? name
+    : fail("bad_request", `The name is too long. Enter at most ${longest} characters.`);
 }
 
 /** A limit in seconds, or null. `field` is what the form calls it. */
@@ -73,9 +84,11 @@ function limitFrom(
   return fail("bad_request", `${field}: enter 1 to ${LONGEST_WAIT} seconds, or leave it empty.`);
 }
 
-/** Whether the connection has gone to another host, where neither its key nor its models belong. */
-export const hasMoved = (before: ConnectionRecord, baseUrl: string): boolean =>
-  originOf(before.baseUrl) !== originOf(baseUrl);
+/**
+ * Whether the connection has gone to another address, where neither its key nor its models belong. Another path
+ * counts: somebody else may answer there.
+ */
+export const hasMoved = (before: ConnectionRecord, baseUrl: string): boolean => before.baseUrl !== baseUrl;
 
 const isKeyed = ({ key }: ConnectionDraft, before: ConnectionRecord | undefined): boolean =>
   key === undefined ? (before?.keyed ?? false) : readKey(key) !== null;

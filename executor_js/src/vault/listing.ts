@@ -2,9 +2,10 @@
 
 import type { Target } from "../dialects/dialect";
 import { FailureError, fail, failure } from "../failures";
+import type { Clean } from "../link/redaction";
 import type { Failure, Model } from "../protocol.gen";
 import { texts, whole } from "../upstream/body";
-import { parseJson } from "../upstream/explain";
+import { parseJson, type Who } from "../upstream/explain";
 import { dialectOf, modelNamed, providerOf } from "../upstream/providers";
 import { ask, type Upstream } from "../upstream/runner";
 import type { ConnectionRecord, Listing } from "./connection";
@@ -14,20 +15,22 @@ const HOUR = 60 * MINUTE;
 const MOST_TEXT = 16 * 1024 * 1024;
 const TIMEOUT = 20_000;
 
-/** Throws a `FailureError` with a sentence for people. */
+/** What comes back is clean. Throws a `FailureError` with a sentence for people. */
 export async function listModels(
   record: ConnectionRecord,
   key: string | null,
   upstream: Upstream,
+  clean: Clean,
 ): Promise<Model[]> {
   const target: Target = { provider: record.provider, baseUrl: record.baseUrl, key };
   const dialect = dialectOf(record.provider);
-  const who = whoIs(record, key !== null, null);
+  const who = whoIs(record, key !== null, null, clean);
   const signal = AbortSignal.timeout(TIMEOUT);
   try {
     const response = await ask(dialect.models(target), who, upstream, signal);
-    const text = response.body ? await whole(texts(response.body), MOST_TEXT) : "";
-    return dialect.readModels(parseJson(text)) ?? fail("upstream_not_a_stream", notAList(record));
+    const text = response.body ? await whole(texts(response.body), MOST_TEXT) : null;
+    const list = text === null ? null : dialect.readModels(clean(parseJson(text)));
+    return list ?? fail("upstream_not_a_stream", notAList(record));
   } catch (error) {
     if (!signal.aborted) throw error;
     throw new FailureError(
@@ -40,12 +43,18 @@ const notAList = ({ label }: ConnectionRecord): string =>
   `${label} answered with something that is no list of models. Check the connection's base URL; most end with /v1.`;
 
 /** Whom a sentence about this connection is about. */
-export const whoIs = (record: ConnectionRecord, hasKey: boolean, model: string | null) => ({
+export const whoIs = (
+  record: ConnectionRecord,
+  hasKey: boolean,
+  model: string | null,
+  clean: Clean,
+): Who => ({
   label: record.label,
   provider: providerOf(record.provider),
   baseUrl: record.baseUrl,
   hasKey,
   model,
+  clean,
 });
 
 /** What to store after a successful listing: the server's models, and those that the user named besides. */

@@ -1,5 +1,5 @@
 /**
- * The connections of one user and their keys, each key pinned to the origin that it was entered for.
+ * The connections of one user and their keys, each key pinned to the base URL that it was entered for.
  *
  * A key is readable only inside this program: it is stored encrypted, or kept in memory where the origin has no
  * WebCrypto (plain http). Code that asks for a key must name the address to which it would send it.
@@ -11,7 +11,7 @@ import { randomId } from "../names";
 import type { Failure } from "../protocol.gen";
 import { originOf } from "../upstream/base-url";
 import { providerOf } from "../upstream/providers";
-import { type ConnectionRecord, hasMoved, type Listing, readKey, recordFrom } from "./connection";
+import { type ConnectionRecord, hasMoved, type Listing, readKey, readName, recordFrom } from "./connection";
 import type { Sealed, Sealer } from "./sealer";
 import type { VaultStore } from "./store";
 
@@ -22,14 +22,23 @@ export interface Identity {
   readonly name: string;
 }
 
-/** A key as it is stored: encrypted, with the origin that it is pinned to. */
+/** A key as it is stored: encrypted, with the base URL that it is pinned to. */
 interface SealedKey {
+  readonly baseUrl: string;
+  readonly sealed: Sealed;
+}
+
+/**
+ * A key that an earlier version stored. It is pinned to an origin, and counts for the base URL that its connection
+ * has had since: whoever changes that stores the key anew, or drops it.
+ */
+interface KeyOfOrigin {
   readonly origin: string;
   readonly sealed: Sealed;
 }
 
 interface PlainKey {
-  readonly origin: string;
+  readonly baseUrl: string;
   readonly text: string;
 }
 
@@ -37,8 +46,6 @@ export interface Preview {
   readonly record: ConnectionRecord;
   readonly key: string | null;
 }
-
-const LONGEST_NAME = 200;
 
 export class Vault {
   /** With `memory`, the keys are gone when this program ends. */
@@ -87,16 +94,16 @@ export class Vault {
   }
 
   hasKey(record: ConnectionRecord): boolean {
-    return this.keys.get(record.id)?.origin === originOf(record.baseUrl);
+    return this.keys.get(record.id)?.baseUrl === record.baseUrl;
   }
 
   /**
-   * The key to send to `url`, or null if the connection has none. Throws `key_unavailable` if the key is pinned
-   * elsewhere.
+   * The key to send to this base URL, or null if the connection has none. Throws `key_unavailable` if the key is
+   * pinned elsewhere.
    */
-  keyFor(record: ConnectionRecord, url: string): string | null {
+  keyFor(record: ConnectionRecord, baseUrl: string): string | null {
     const key = this.keys.get(record.id);
-    if (key && key.origin === originOf(url)) return key.text;
+    if (key && key.baseUrl === baseUrl) return key.text;
     const missing = this.keyFailure(record);
     if (key || missing) throw new FailureError(missing ?? failure("key_unavailable"));
     return null;
@@ -144,7 +151,7 @@ export class Vault {
   }
 
   async rename(name: string): Promise<void> {
-    const trimmed = name.trim().slice(0, LONGEST_NAME);
+    const trimmed = readName(name);
     if (trimmed === "") fail("bad_request", "Enter a name.");
     this.who = { ...this.who, name: trimmed };
     await this.store.put("meta", "identity", this.who);
@@ -159,10 +166,10 @@ export class Vault {
     this.listSecrets();
   }
 
-  /** The stored key of a connection, unless the connection moves to another host. */
+  /** The stored key of a connection, unless the connection moves to another address. */
   private keptKey(before: ConnectionRecord | undefined, after: ConnectionRecord): string | null {
-    if (!before || hasMoved(before, after.baseUrl)) return null;
-    return this.keys.get(before.id)?.text ?? null;
+    const key = before && !hasMoved(before, after.baseUrl) ? this.keys.get(before.id) : undefined;
+    return key?.baseUrl === after.baseUrl ? key.text : null;
   }
 
   private nextPosition(): number {
@@ -172,25 +179,32 @@ export class Vault {
   private async openKeys(sealer: Sealer): Promise<Map<string, PlainKey>> {
     const opened = new Map<string, PlainKey>();
     for (const [id, value] of await this.store.all("keys")) {
-      const { origin, sealed } = value as SealedKey;
+      const row = value as SealedKey | KeyOfOrigin;
+      const [pin, baseUrl] =
+        "baseUrl" in row ? [row.baseUrl, row.baseUrl] : [row.origin, this.urlAt(row, id)];
       // A key that cannot be decrypted any more counts as missing, and its connection says so.
-      const text = await sealer.open(sealed, contextOf(id, origin)).catch(() => null);
-      if (text !== null) opened.set(id, { origin, text });
+      const text = await sealer.open(row.sealed, contextOf(id, pin)).catch(() => null);
+      if (text !== null && baseUrl !== undefined) opened.set(id, { baseUrl, text });
     }
     return opened;
   }
 
+  /** The base URL of a connection, if it is at the origin of its key. */
+  private urlAt({ origin }: KeyOfOrigin, id: string): string | undefined {
+    const url = this.records.get(id)?.baseUrl;
+    return url !== undefined && originOf(url) === origin ? url : undefined;
+  }
+
   private async putKey({ id, baseUrl }: ConnectionRecord, text: string | null): Promise<void> {
-    const origin = originOf(baseUrl);
     if (text === null) {
       await this.store.remove("keys", id);
       this.keys.delete(id);
     } else {
       if (this.sealer) {
-        const sealed = await this.sealer.seal(text, contextOf(id, origin));
-        await this.store.put("keys", id, { origin, sealed } satisfies SealedKey);
+        const sealed = await this.sealer.seal(text, contextOf(id, baseUrl));
+        await this.store.put("keys", id, { baseUrl, sealed } satisfies SealedKey);
       }
-      this.keys.set(id, { origin, text });
+      this.keys.set(id, { baseUrl, text });
     }
     this.listSecrets();
   }
@@ -205,5 +219,5 @@ export class Vault {
   }
 }
 
-/** Binds a ciphertext to its connection and origin, so that it cannot be opened from another row. */
-const contextOf = (id: string, origin: string): string => `keyside key ${id} ${origin}`;
+/** Binds a ciphertext to its connection and to what it is pinned to, so that it cannot be opened from another row. */
+const contextOf = (id: string, pin: string): string => `keyside key ${id} ${pin}`;

@@ -4,6 +4,7 @@ import { expect } from "vitest";
 import type { Job } from "../../src/attempt";
 import { Executor } from "../../src/executor";
 import type { MemoryLink } from "../../src/link/memory";
+import { Redaction } from "../../src/link/redaction";
 import type { Connection, Finish } from "../../src/protocol.gen";
 import { FakeClock } from "./clock";
 import { memoryServer, type ServerDouble } from "./server";
@@ -42,12 +43,15 @@ export class ExecutorBench {
   readonly calls: Led[] = [];
   /** What the next offers are refused with. */
   refusal: Error | null = null;
+  /** What must not leave. */
+  secrets: readonly string[] = [];
 
   constructor() {
     ({ server: this.server, link: this.link } = memoryServer());
     this.executor = new Executor({
       connect: this.link.connect,
       clock: this.clock,
+      redaction: new Redaction(() => this.secrets),
       executorId: "executor",
       secret: "secret-of-the-executor",
       instance: "instance",

@@ -78,7 +78,7 @@ def link(data_dir: DataDir = None) -> None:
                 made = await accounts.new_link((await accounts.owner()).id)
                 # An option of `serve` may have moved the server away from what the settings say here.
                 url = settings.public_url or await accounts.url() or settings.url
-                return f"{url}/#{made.code}"
+                return made.url(url)
 
         typer.echo(asyncio.run(make()))
 
@@ -102,7 +102,7 @@ def token_create(
         async def make() -> str:
             with open_accounts(settings) as accounts:
                 owner = await accounts.owner()
-                return (await accounts.new_token(owner.id, name, scope or ["api"]))[1]
+                return (await accounts.new_token(owner.id, name, scope or ["api"], by_operator=True))[1]
 
         typer.echo(asyncio.run(make()))
 

@@ -42,11 +42,14 @@ def _of_the_store(error: Exception) -> Problem | None:
     from alembic.util.exc import CommandError
     from sqlalchemy.exc import DatabaseError
 
+    from keyside.adapters.secret_file import BadSecret
     from keyside.adapters.sql.database import DataDirectoryTaken
     from keyside.services.ports import Unavailable
 
     if isinstance(error, DataDirectoryTaken):
         return Problem(f"{error}: stop it, or choose another with --data-dir.")
+    if isinstance(error, BadSecret):
+        return Problem(f"{error}.")
     if isinstance(error, CommandError):
         return Problem("The database was made by a newer version of Keyside: use that one, or a backup.")
     if isinstance(error, Unavailable):

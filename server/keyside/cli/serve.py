@@ -26,6 +26,7 @@ from keyside.adapters.listener.http import Guard, GuardedHttp
 from keyside.adapters.listener.server import GuardedServer
 from keyside.adapters.listener.strangers import Strangers
 from keyside.adapters.listener.websocket import GuardedWebSocket
+from keyside.adapters.log_lines import LineFormatter, bounded
 from keyside.adapters.socketio.connection import Connection
 from keyside.cli.problems import Problem, foreseeable
 from keyside.protocol.wire import MAX_PACKET
@@ -33,6 +34,7 @@ from keyside.settings import Settings
 
 if TYPE_CHECKING:
     from keyside.app import Application
+    from keyside.web.client_address import ClientAddress
 
 LEAVE_SECONDS = 3
 """How long open requests may still take when the server shuts down."""
@@ -67,7 +69,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     _settle_garbage()
     try:
         config = _config(settings, application.asgi)
-        guard = _guard(settings)
+        guard = _guard(settings, application.address)
         server = _Server(config, guard, lambda: _announce(settings, application), application.close_doors)
         await server.serve(sockets=[listener])
     finally:
@@ -123,6 +125,7 @@ def _config(settings: Settings, asgi: ASGIApp) -> uvicorn.Config:
         ws_per_message_deflate=False,
         ws_ping_interval=None,
         lifespan="off",
+        proxy_headers=False,  # whose `X-Forwarded-For` counts is decided in `web/client_address.py`
         log_config=None,
         access_log=False,
         server_header=False,
@@ -132,14 +135,14 @@ def _config(settings: Settings, asgi: ASGIApp) -> uvicorn.Config:
     )
 
 
-def _guard(settings: Settings) -> Guard:
+def _guard(settings: Settings, address: "ClientAddress") -> Guard:
     return Guard(
         Strangers(per_address=settings.strangers_per_address, in_all=settings.strangers),
         header_bytes=settings.max_header,
         header_seconds=settings.arrival_timeout,
         connect_bytes=settings.stranger_socket,
-        is_proxy=lambda address: False,
-        address_of=lambda scope: scope["client"][0] if scope["client"] else "",
+        is_proxy=address.is_proxy,
+        address_of=address.of,
     )
 
 
@@ -159,7 +162,7 @@ async def _announce(settings: Settings, application: "Application") -> None:
         typer.echo("Sign-in is off: whoever reaches this address is its owner.")
     else:
         link = await accounts.new_link((await accounts.owner()).id)
-        address = f"{settings.url}/#{link.code}"
+        address = link.url(settings.url)
         typer.echo(f"Sign in (once, within 10 minutes): {address}")
     if settings.browser and _has_screen():
         # With some browsers this call returns only when the browser is closed.
@@ -171,13 +174,15 @@ def _has_screen() -> bool:
 
 
 def _set_up_log(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
     # uvicorn's debug log shows every header and socket message, and so cookies and tokens. It stays off.
     least = logging.INFO if level == "debug" else logging.WARNING
     for chatty in ("uvicorn", "alembic"):
         logging.getLogger(chatty).setLevel(max(least, logging.getLogger().level))
+    for written_by_clients in ("uvicorn.error", "asyncio"):
+        bounded(written_by_clients)
 
 
 def _check_certificate(settings: Settings) -> None:

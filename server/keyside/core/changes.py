@@ -1,7 +1,7 @@
 """What one commit changes in a chat, and the numbered events that it becomes."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from keyside.core.frames import FrameLines, Once
 from keyside.core.reading import Delta
@@ -35,6 +35,21 @@ class Removed:
 
 Change = LinesAdded | Message | Removed | Run | Chat
 """One change; each becomes one event. A message, run or chat stands as it is after the change."""
+
+
+Name = tuple[Literal["message", "run"], str]
+"""What names a message or a run of a chat: its kind and its id."""
+
+
+def name_of(change: Change) -> Name | None:
+    """The name of a message or a run; anything else has none."""
+    match change:
+        case Message():
+            return "message", change.id
+        case Run():
+            return "run", change.id
+        case _:
+            return None
 
 
 class Changes(NamedTuple):

@@ -15,10 +15,11 @@ _STATUS: dict[State, Status] = {
 
 
 def written(message: Message, run: Run, draft: Delta) -> Message:
-    """The message with the run's lines in it: its text is the run's prefix and what the lines add."""
-    prefix = run.prefix
-    before = _as_delta(prefix) if prefix else Delta()
-    whole = merge((before, draft))
+    """The message with the run's lines in it: its text is the run's prefix and what the lines add.
+
+    All of the text is there, also where the message was read in part.
+    """
+    whole = merge((_as_delta(run.prefix), draft)) if run.prefix else draft
     return message.model_copy(
         update={
             "content": whole.content,
@@ -26,6 +27,7 @@ def written(message: Message, run: Run, draft: Delta) -> Message:
             "tool_calls": list(whole.tool_calls),
             "images": list(whole.images),
             "citations": list(whole.citations),
+            "partial": False,
         }
     )
 

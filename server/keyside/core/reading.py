@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from keyside.protocol.base import MOST
 from keyside.protocol.entities import Citation, Failure, ToolCall
 from keyside.protocol.errors import failure
 
@@ -51,9 +52,11 @@ class Noise:
 Reading = Delta | End | UpstreamError | Noise
 _END, _NOISE = End(), Noise()
 
-_MOST = 2**53
-"""Numbers from here on are not taken: neither JavaScript nor every store could hold them."""
+_LONGEST = 16 * 1024
+"""Characters that are kept of a name, an id or a title; an address that has more is left out.
 
+There are providers whose ids of tool calls hold some kilobytes of their own state.
+"""
 
 _DEEP = 200
 """Brackets that a line may have before it is looked at whether they are nested deeper than JSON can be written."""
@@ -203,8 +206,8 @@ def _calls(calls: object) -> tuple[ToolCall, ...]:
         found.append(
             ToolCall(
                 index=position if index is None else index,
-                id=_text(call.get("id")),
-                name=_text(function.get("name")),
+                id=_text(call.get("id"))[:_LONGEST],
+                name=_text(function.get("name"))[:_LONGEST],
                 arguments=_text(function.get("arguments")),
             )
         )
@@ -216,17 +219,21 @@ def _images(images: object) -> tuple[str, ...]:
     if not isinstance(images, list):
         return ()
     urls = [_nested(image, "image_url", "url") for image in images]
-    return tuple(url for url in urls if url and not url.startswith("data:"))
+    return tuple(url for url in urls if _is_address(url) and not url.startswith("data:"))
 
 
 def _citations(annotations: object, urls: object) -> tuple[Citation, ...]:
     found = []
     for note in annotations if isinstance(annotations, list) else ():
         url = _nested(note, "url_citation", "url")
-        if url:
-            found.append(Citation(url=url, title=_nested(note, "url_citation", "title")))
-    found += [Citation(url=url) for url in (urls if isinstance(urls, list) else ()) if isinstance(url, str)]
+        if _is_address(url):
+            found.append(Citation(url=url, title=_nested(note, "url_citation", "title")[:_LONGEST]))
+    found += [Citation(url=url) for url in (urls if isinstance(urls, list) else ()) if _is_address(url)]
     return tuple(found)
+
+
+def _is_address(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST
 
 
 def _nested(value: object, *path: str) -> str:
@@ -243,4 +250,4 @@ def _usage(chunk: Mapping[str, Any]) -> Usage | None:
 
 
 def _count(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value < _MOST else None
+    return value if type(value) is int and 0 <= value <= MOST else None

@@ -8,6 +8,8 @@ from keyside.protocol.entities import Citation, ToolCall
 Draft = Delta
 """A message in the making has the same fields as what is added to it."""
 
+MOST_PARTS = 1000
+"""How many tool calls, images and citations a message has at the most, each; the text has no such limit (D2)."""
 _BLOCK = 256
 """Deltas that are merged into one as a transcript grows, so that reading it costs little at any time."""
 
@@ -57,9 +59,10 @@ def merge(deltas: Iterable[Delta]) -> Delta:
         if delta.tool_calls:
             calls.extend(delta.tool_calls)
         if delta.images:
-            images.extend(delta.images)
-        if delta.citations:
-            citations.update((citation.url, citation) for citation in delta.citations)
+            images.extend(delta.images[: MOST_PARTS - len(images)])
+        for citation in delta.citations:
+            if citation.url in citations or len(citations) < MOST_PARTS:
+                citations[citation.url] = citation
         finish_reason = delta.finish_reason or finish_reason
         usage = delta.usage or usage
     return Delta(
@@ -91,5 +94,5 @@ def _merge_calls(calls: list[ToolCall]) -> tuple[ToolCall, ...]:
             name=next((call.name for call in some if call.name), ""),
             arguments="".join(call.arguments for call in some),
         )
-        for index, some in sorted(parts.items())
+        for index, some in sorted(parts.items())[:MOST_PARTS]  # the same ones, in whatever order deltas are merged
     )

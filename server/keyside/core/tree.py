@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 
 Link = tuple[str, str | None]
 
+NEAREST = 100
+"""Siblings of a message that are named before it, and as many after it."""
+
 
 def branch(links: Iterable[Link], leaf: str | None) -> list[str]:
     """The ids from the root down to `leaf`."""
@@ -19,12 +22,17 @@ def branch(links: Iterable[Link], leaf: str | None) -> list[str]:
 
 
 def siblings(links: Sequence[Link], ids: Iterable[str]) -> dict[str, list[str]]:
-    """For each id: all that share its parent, itself included, oldest first."""
+    """For each id: those that share its parent, itself included, oldest first; of very many the `NEAREST`."""
     children: dict[str | None, list[str]] = {}
     for id, parent in links:
         children.setdefault(parent, []).append(id)
     parents = dict(links)
-    return {id: children[parents[id]] for id in ids}
+    return {id: _nearest(children[parents[id]], id) for id in ids}
+
+
+def _nearest(group: list[str], id: str) -> list[str]:
+    at = group.index(id)
+    return group[max(at - NEAREST, 0) : at + NEAREST + 1]
 
 
 def below(links: Iterable[Link], top: str) -> list[str]:

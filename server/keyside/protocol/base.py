@@ -1,4 +1,4 @@
-"""The base class of every wire type, and string types with a fixed format."""
+"""The base class of every wire type, and the types of its strings and numbers, each with a bound."""
 
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -10,6 +10,16 @@ Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 """The id of a run, message or executor. Clients may choose it; it is unique per user (R6)."""
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+MOST = 2**53 - 1
+"""The greatest whole number of the wire. JavaScript and every store can hold it."""
+Count = Annotated[int, Field(ge=0, le=MOST)]
+"""A whole number from 0 on."""
+Ordinal = Annotated[int, Field(ge=1, le=MOST)]
+"""A whole number from 1 on: the id of a chat, the number of an attempt."""
+Number = Annotated[float, Field(ge=-MOST, le=MOST, allow_inf_nan=False)]
+"""Any other number."""
+SocketId = Annotated[str, StringConstraints(max_length=100)]
+"""The session id of a socket, which the server made."""
 Timeout = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 """Seconds, at most one day."""
 Time = str

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import AfterValidator, Field
 
-from keyside.protocol.base import Id, Time, Timeout, Wire
+from keyside.protocol.base import Id, SocketId, Time, Timeout, Wire
 from keyside.protocol.entities import Chat, Executor, Message, ModelChoice, Role, Run, Status
 from keyside.protocol.wire import MAX_REQUEST
 
@@ -80,7 +80,7 @@ class NewRun(Wire):
     mode: Literal["reply", "regenerate", "continue"] = "reply"
     params: Params = {}
     run_id: Id | None = None
-    session_id: str | None = Field(default=None, max_length=100)
+    session_id: SocketId | None = None
     executor_id: Id | None = None
     prefer_executor_id: Id | None = None
     """The executor that is preferred if it can run the model. A repeated request may name another one (R6)."""
@@ -106,10 +106,20 @@ class ChatPage(Wire):
 
 
 class MessagePage(Wire):
-    """A page of messages, oldest first."""
+    """A page of messages, oldest first: of a long chat there are several, each with about 8 MiB of text."""
 
     items: list[Message]
     next_cursor: str | None
+
+
+class MessageAt(Wire):
+    """`GET /api/chats/{id}/messages/{mid}`: the whole message, as it stands after the event `seq` of its chat.
+
+    If a run is writing it, its text so far is there, and only deltas with a greater number are to be added.
+    """
+
+    message: Message
+    seq: int
 
 
 class ExecutorPage(Wire):
@@ -126,8 +136,8 @@ class ModelPage(Wire):
     next_cursor: str | None = None
 
 
-class Redeem(Wire):
-    """`POST /api/auth/redeem`: the code of a one-time sign-in link."""
+class LinkCode(Wire):
+    """`POST /api/auth/redeem` and `/api/auth/links/check`: the code of a one-time sign-in link."""
 
     code: str = Field(min_length=1, max_length=100)
 
@@ -138,6 +148,14 @@ class Account(Wire):
     id: int
     name: str
     auth: Literal["local", "off"]
+
+
+class LinkOwner(Wire):
+    """The account that a sign-in link signs in to, and the one that this browser is signed in to now."""
+
+    id: int
+    name: str
+    signed_in: Account | None
 
 
 class Link(Wire):
@@ -170,7 +188,7 @@ class NewToken(Wire):
     """`POST /api/tokens`."""
 
     name: str = Field(min_length=1, max_length=100)
-    scopes: list[Scope] = Field(default=["api"], min_length=1)
+    scopes: list[Scope] = Field(default=["api"], min_length=1, max_length=50)
 
 
 class Token(Wire):

@@ -1,10 +1,10 @@
 """The entities that both the socket and the HTTP API show: chats, messages, runs, executors and models."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from keyside.protocol.base import Id, Time, Timeout, Wire
+from keyside.protocol.base import Count, Id, Number, Time, Timeout, Wire
 
 Role = Literal["user", "assistant", "system"]
 Status = Literal["sent", "streaming", "error", "aborted", "interrupted"]
@@ -12,11 +12,22 @@ RunState = Literal["queued", "offered", "streaming", "suspended", "done", "faile
 ExecutorKind = Literal["browser", "companion", "shared", "plain"]
 
 
-class Failure(Wire):
-    """An error: a code of `errors.py`, a sentence for people, and whether trying again can help."""
+MAX_SENTENCE = 2000
+MAX_CODE = 100
+"""How many characters of an error's message and code are kept."""
 
-    code: str
-    message: str
+MAX_CONNECTION_MODELS = 20_000
+"""The most models that one connection can name. An announcement may have fewer (E1)."""
+
+
+class Failure(Wire):
+    """An error: a code of `errors.py`, a sentence for people, and whether trying again can help.
+
+    What is too long is cut and not refused: the error of an executor ends its run, however long it is.
+    """
+
+    code: Annotated[str, AfterValidator(lambda text: text[:MAX_CODE])]
+    message: Annotated[str, AfterValidator(lambda text: text[:MAX_SENTENCE])]
     retryable: bool = False
 
 
@@ -65,6 +76,8 @@ class Message(Wire):
     tool_calls: list[ToolCall] = []
     images: list[str] = []
     citations: list[Citation] = []
+    partial: bool = False
+    """Whether the beginning of its texts, or a list, is missing here, since a snapshot has no room for it (V1)."""
     provider: str | None = None
     model: str | None = None
     run_id: str | None = None
@@ -105,9 +118,9 @@ class Model(Wire):
 
     id: str = Field(min_length=1, max_length=300)
     name: str | None = Field(default=None, max_length=300)
-    context_length: int | None = None
-    input: float | None = None
-    output: float | None = None
+    context_length: Count | None = None
+    input: Number | None = None
+    output: Number | None = None
 
 
 class Connection(Wire):
@@ -116,7 +129,7 @@ class Connection(Wire):
     id: Id
     provider: str = Field(min_length=1, max_length=60)
     label: str = Field(default="", max_length=200)
-    models: list[Model] = Field(default=[], max_length=5000)
+    models: list[Model] = Field(default=[], max_length=MAX_CONNECTION_MODELS)
     error: Failure | None = None
     first_line_timeout: Timeout | None = None
     """Seconds that its upstream may take to begin an answer, if not as long as the server's setting says (E8)."""

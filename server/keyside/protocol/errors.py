@@ -54,8 +54,15 @@ ERRORS: dict[str, ErrorKind] = {
     # the socket
     "protocol_unsupported": ErrorKind("This server speaks protocol version 1.", False, 400),
     "websocket_required": ErrorKind("An executor must connect by WebSocket, not by polling.", False, 400),
+    "too_many_open": ErrorKind("This socket has as many chats open as it may. Close some of them.", False, 429),
     "unknown_event": ErrorKind("The server does not know this event.", False, 404),
     "executor_taken": ErrorKind("Another executor has this id, with another secret.", False, 403),
+    "too_many_executors": ErrorKind(
+        "You have as many devices as the server keeps, and all of them are connected. Disconnect one that you do not "
+        "need.",
+        False,
+        409,
+    ),
     "not_ready": ErrorKind("Send `executor:ready` first.", True, 409),
     "not_yours": ErrorKind("This channel belongs to another connection.", False, 403),
     "not_started": ErrorKind("Claim the run with an empty frame first.", False, 409),

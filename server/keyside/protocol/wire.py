@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from keyside.protocol.base import Id, Name, Time, Wire
+from keyside.protocol.base import Count, Id, Name, Ordinal, Time, Wire
 from keyside.protocol.entities import (
     Chat,
     Citation,
@@ -26,6 +26,16 @@ MAX_REQUEST = 4 * MAX_LINE
 MAX_PACKET = 8 * MAX_LINE
 MAX_FRAGMENT = 256 * 1024
 """Size limits of a line, a frame (E10), a request (E2), a packet (C4) and a fragment (E6), in bytes of UTF-8."""
+MAX_ANNOUNCEMENT = MAX_LINE
+MAX_MODELS = 5000
+"""The size limit of an announcement, in bytes of JSON, and how many models all its connections may have (E1)."""
+MAX_LINES = 100_000
+"""How many lines a frame may have (E10)."""
+MAX_PARTS = 250_000
+"""How many values the JSON of a packet may have (C4)."""
+
+MOST_ANSWER = 1024 * 1024
+"""The most bytes that the acknowledgement of `chat:open` may have as JSON (V1)."""
 
 
 class ClientInfo(Wire):
@@ -33,13 +43,14 @@ class ClientInfo(Wire):
 
     name: str = Field(default="", max_length=200)
     version: str = Field(default="", max_length=60)
-    protocol: int = PROTOCOL
+    protocol: Count = PROTOCOL
 
 
 class ConnectAuth(Wire):
     """`auth`: what a client may send when it connects (C2, C3)."""
 
     token: str | None = Field(default=None, max_length=300)
+    user_id: Ordinal | None = None
     client: ClientInfo | None = None
 
 
@@ -50,7 +61,7 @@ class Hold(Wire):
     """An attempt at a run that an executor still holds."""
 
     run_id: Id
-    attempt: int = Field(ge=1)
+    attempt: Ordinal
 
 
 class ExecutorReady(Wire):
@@ -62,20 +73,20 @@ class ExecutorReady(Wire):
     name: Name
     connections: list[Connection] = Field(default=[], max_length=100)
     max_runs: int = Field(default=8, ge=1, le=100)
-    holds: list[Hold] = Field(default=[], max_length=1000)
+    holds: list[Hold] = Field(default=[], max_length=2000)
 
 
 class ChatOpen(Wire):
     """`chat:open`: starts to follow a chat, with a snapshot or with the events after `after` (V1)."""
 
-    chat_id: int
-    after: int | None = Field(default=None, ge=0)
+    chat_id: Ordinal
+    after: Count | None = None
 
 
 class ChatClose(Wire):
     """`chat:close`: stops following a chat."""
 
-    chat_id: int
+    chat_id: Ordinal
 
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "aborted", "error", "truncated"]
@@ -91,9 +102,9 @@ class Finish(Wire):
 class Frame(Wire):
     """Lines of an answer, sent on the channel of an attempt (E5). `index` is the first line's number, from 0."""
 
-    attempt: int = Field(ge=1, strict=True)
-    index: int = Field(ge=0, strict=True)
-    lines: list[str]
+    attempt: Annotated[Ordinal, Field(strict=True)]
+    index: Annotated[Count, Field(strict=True)]
+    lines: list[str] = Field(max_length=MAX_LINES)
     done: bool = False
     finish: Finish | None = None
 
@@ -141,13 +152,19 @@ class FrameAck(Ack):
 
 
 class Snapshot(Wire):
-    """A chat as of one event: the newest messages of the shown branch, and the runs that have not ended (V1)."""
+    """A chat as of one event: the newest messages of the shown branch, and the runs that have not ended (V1).
+
+    Only the last message may be `partial`.
+    """
 
     chat: Chat
     messages: list[Message]
     runs: list[Run]
     siblings: dict[str, list[str]]
-    """For each message of `messages`: the ids of all messages with the same parent, itself included, oldest first."""
+    """For each message of `messages`: the ids of the messages with the same parent, itself included, oldest first.
+
+    Of very many these are the 100 before it and the 100 after it.
+    """
     earlier: bool
     """Whether the branch has older messages. They can be read by HTTP."""
 
@@ -271,7 +288,7 @@ class Answer(Wire):
 
     status: bool
     run_id: Id
-    attempt: int
+    attempt: Ordinal
     error: Failure | None = None
 
 

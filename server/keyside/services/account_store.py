@@ -1,4 +1,4 @@
-"""The port for accounts, sign-ins, links and tokens. Codes and tokens arrive here as hashes only."""
+"""The port for accounts, sign-ins, links and tokens. Codes, cookie values and tokens arrive here as hashes only."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,10 @@ class User:
 
 @dataclass(frozen=True)
 class StoredSignIn:
-    """A browser that is signed in. Times are seconds since the epoch."""
+    """A browser that is signed in. Its `id` is public; the cookie holds another value, which is not stored.
+
+    Times are seconds since the epoch.
+    """
 
     id: str
     user: User
@@ -48,16 +51,30 @@ class AccountStore(Protocol):
         """Stores a one-time link, and deletes those that have expired."""
         ...
 
+    async def link_owner(self, code_hash: str, at: float) -> User | None:
+        """The account that the link signs in to, or `None` if it is not valid. It only reads."""
+        ...
+
     async def spend_link(
-        self, code_hash: str, at: float, *, sign_in_id: str, agent: str, expires_at: float
+        self,
+        code_hash: str,
+        at: float,
+        *,
+        sign_in_id: str,
+        value_hash: str,
+        agent: str,
+        expires_at: float,
+        in_place_of: str | None = None,
     ) -> StoredSignIn | None:
-        """Spends the link and stores the sign-in in one transaction.
+        """Spends the link, stores the sign-in and revokes the one that it takes the place of, in one transaction.
 
         Returns `None` if the link is not valid. Of several simultaneous callers, one gets the sign-in.
         """
         ...
 
-    async def sign_in(self, sign_in_id: str, at: float) -> StoredSignIn | None: ...
+    async def sign_in(self, value_hash: str, at: float) -> StoredSignIn | None:
+        """The sign-in whose cookie holds the value of this hash."""
+        ...
 
     async def sign_ins(self, user_id: int, at: float) -> tuple[StoredSignIn, ...]:
         """The user's sign-ins, newest first."""
@@ -91,8 +108,4 @@ class AccountStore(Protocol):
 
     async def remember(self, key: str, value: str) -> None:
         """Stores a value of the installation. It replaces an older one."""
-        ...
-
-    async def remember_once(self, key: str, value: str) -> str:
-        """Stores the value if the key has none yet. Returns the stored value."""
         ...

@@ -1,10 +1,11 @@
 """Accounts and credentials: one-time links, signed-in browsers, API tokens, and the identity that each proves."""
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NoReturn
 
 from keyside.protocol.errors import KeysideError
 from keyside.services.account_store import AccountStore, StoredSignIn, StoredToken, User
@@ -16,8 +17,15 @@ OWNER = "owner"
 LINK_SECONDS = 10 * 60
 SIGN_IN_SECONDS = 90 * 86400
 TOKEN_PREFIX = "ks_"  # noqa: S105
+LOOKUPS = 4
+"""How many codes and tokens are looked up at the same time. Anybody can invent one, and each takes a thread."""
 
-TOKEN_SCOPES = frozenset({"api", "chats", "executor", "executor:shared"})
+SHARED = "executor:shared"
+SHARED_BY_OPERATOR = (
+    "A token for a shared executor is made on the server's own command line: "
+    "`keyside token create --name NAME --scope executor:shared`."
+)
+TOKEN_SCOPES = frozenset({"api", "chats", "executor", SHARED})
 SESSION_SCOPES = frozenset({"api", "chats", "executor", "account"})
 """`account` allows managing links, sign-ins and tokens. No token has it, so a token cannot create another."""
 
@@ -45,9 +53,21 @@ class NewLink:
     code: str
     expires_at: float
 
+    def url(self, origin: str) -> str:
+        """The link that a person opens. What follows `#` is never sent to a server, nor written to its log."""
+        return f"{origin}/#signin={self.code}"
+
+
+@dataclass(frozen=True)
+class NewSignIn:
+    """A new sign-in: the value for the cookie, which is not stored, and the identity that it proves."""
+
+    value: str
+    identity: Identity
+
 
 class Accounts:
-    """Creates, checks and revokes credentials. Codes and tokens are stored as hashes only."""
+    """Creates, checks and revokes credentials. Codes, cookie values and tokens are stored as hashes only."""
 
     def __init__(self, store: AccountStore, clock: Clock, ids: Ids, notices: Notices) -> None:
         self._store = store
@@ -55,6 +75,7 @@ class Accounts:
         self._clock = clock
         self._ids = ids
         self._throttle = SignInThrottle(clock)
+        self._lookups = asyncio.Semaphore(LOOKUPS)
         self._owner: User | None = None
 
     async def owner(self) -> User:
@@ -76,24 +97,48 @@ class Accounts:
         await self._store.add_link(digest(code), user_id, now, now + LINK_SECONDS)
         return NewLink(code, now + LINK_SECONDS)
 
-    async def redeem(self, code: str, agent: str, address: str) -> tuple[str, Identity]:
-        """Signs in with the code of a link; returns the new sign-in's id and the identity.
+    async def link_owner(self, code: str, address: str) -> User:
+        """The account that a link signs in to. The link stays good.
 
-        `address` is the client's address, for the rate limit. Raises `link_invalid` or `too_many_attempts`.
+        `address` is the client's address, for the limit of failures. Raises `link_invalid` or `too_many_attempts`.
         """
-        self._throttle.check(address)
-        now = self._clock.now()
+        async with self._lookups:
+            owner = await self._store.link_owner(digest(code), self._clock.now())
+        return owner or self._refuse_link(address)
+
+    async def redeem(self, code: str, agent: str, address: str, before: Identity | None = None) -> NewSignIn:
+        """Signs a browser in with the code of a link. `address` and errors are as in `link_owner`.
+
+        `before` is who was signed in there. That sign-in ends: its cookie is given up, and nobody else has it.
+        """
+        # Looked up first, so that a code that is none costs no write.
+        await self.link_owner(code, address)
+        value, now = secrets.token_urlsafe(32), self._clock.now()
         signed_in = await self._store.spend_link(
-            digest(code), now, sign_in_id=self._ids.new(), agent=agent, expires_at=now + SIGN_IN_SECONDS
+            digest(code),
+            now,
+            sign_in_id=self._ids.new(),
+            value_hash=digest(value),
+            agent=agent,
+            expires_at=now + SIGN_IN_SECONDS,
+            in_place_of=before.credential_id if before else None,
         )
         if signed_in is None:
-            self._throttle.failed(address)
-            raise KeysideError("link_invalid")
-        return signed_in.id, _session(signed_in)
+            self._refuse_link(address)
+        if before is not None and before.credential_id is not None:
+            self._revoked(before.credential_id, True)
+        return NewSignIn(value, _session(signed_in))
 
-    async def by_signin(self, sign_in_id: str) -> Identity | None:
-        """The identity of a sign-in, or `None` if it is unknown, revoked or expired."""
-        found = await self._store.sign_in(sign_in_id, self._clock.now())
+    def _refuse_link(self, address: str) -> NoReturn:
+        self._throttle.failed(address)
+        raise KeysideError("link_invalid")
+
+    async def by_cookie(self, value: str) -> Identity | None:
+        """The identity of the sign-in whose cookie holds the value, or `None` if it is unknown, revoked or expired.
+
+        The caller has checked the cookie's signature: nobody can make values up.
+        """
+        found = await self._store.sign_in(digest(value), self._clock.now())
         return _session(found) if found else None
 
     async def sign_ins(self, user_id: int) -> tuple[StoredSignIn, ...]:
@@ -113,18 +158,29 @@ class Accounts:
 
     # --- tokens
 
-    async def new_token(self, user_id: int, name: str, scopes: Iterable[str]) -> tuple[StoredToken, str]:
-        """Creates a token; returns its record and the secret token, which is not stored. Raises `bad_request`."""
+    async def new_token(
+        self, user_id: int, name: str, scopes: Iterable[str], *, by_operator: bool = False
+    ) -> tuple[StoredToken, str]:
+        """Creates a token; returns its record and the secret token, which is not stored.
+
+        A shared executor gets the runs of other users, so only the operator of the server may admit one.
+        Raises `bad_request` or `forbidden`.
+        """
         wanted = frozenset(scopes)
         if not wanted or not wanted <= TOKEN_SCOPES:
             raise KeysideError("bad_request", f"A token's scopes are some of {', '.join(sorted(TOKEN_SCOPES))}.")
+        if SHARED in wanted and not by_operator:
+            raise KeysideError("forbidden", SHARED_BY_OPERATOR)
         token, now = TOKEN_PREFIX + secrets.token_urlsafe(32), self._clock.now()
         stored = await self._store.add_token(user_id, self._ids.new(), name, digest(token), wanted, now)
         return stored, token
 
     async def by_token(self, token: str) -> Identity | None:
         """The identity of a token, or `None` if it is unknown or revoked."""
-        found = await self._store.token(digest(token)) if token.startswith(TOKEN_PREFIX) else None
+        if not token.startswith(TOKEN_PREFIX):
+            return None
+        async with self._lookups:
+            found = await self._store.token(digest(token))
         if found is None:
             return None
         return Identity(found.user.id, found.user.name, found.scopes, "token", found.id)
@@ -138,10 +194,6 @@ class Accounts:
         self._revoked(token_id, await self._store.revoke_token(user_id, token_id, self._clock.now()))
 
     # --- the installation
-
-    async def cookie_secret(self) -> str:
-        """The secret that signs the cookies of this installation. It is created once."""
-        return await self._store.remember_once("cookie_secret", secrets.token_urlsafe(32))
 
     async def remember_url(self, url: str) -> None:
         """Stores the address of the running server for `keyside link`."""

@@ -5,6 +5,7 @@ from keyside.protocol import wire
 from keyside.services.notices import (
     ChatDeleted,
     ChatsChanged,
+    ExecutorForgotten,
     ExecutorReplaced,
     ExecutorsChanged,
     Notice,
@@ -31,7 +32,7 @@ class Broadcasts:
                 self._hub.tell(user_room(user_id), wire.ChatsChanged().model_dump())
             case ChatDeleted(chat_id):
                 self._hub.tell(chat_room(chat_id), wire.ChatGone(data=wire.ChatRef(chat_id=chat_id)).model_dump())
-            case ExecutorsChanged(user_id):
+            case ExecutorsChanged(user_id) | ExecutorForgotten(user_id):
                 self._hub.tell(user_room(user_id), wire.ExecutorsChanged().model_dump())
             case ExecutorReplaced(session_id):
                 self._calls.tell(session_id, wire.Replaced().model_dump())

@@ -7,12 +7,19 @@ from keyside.core.inputs import Abandon, Disconnect, Recover, Resume, Unfollow
 from keyside.core.run import Run, State
 from keyside.core.step import Refused
 from keyside.protocol import wire
-from keyside.protocol.entities import Executor
 from keyside.protocol.errors import KeysideError
 from keyside.services.connections import Connections, Socket
-from keyside.services.notices import ExecutorReplaced, ExecutorsChanged, Notice, Notices, SocketGone, StoreBack
+from keyside.services.notices import (
+    ExecutorForgotten,
+    ExecutorReplaced,
+    ExecutorsChanged,
+    Notice,
+    Notices,
+    SocketGone,
+    StoreBack,
+)
 from keyside.services.plain import PlainExecutors
-from keyside.services.ports import Calls, ChatLog
+from keyside.services.ports import Calls, ChatLog, KnownExecutor
 from keyside.services.presence import Presence, Present
 from keyside.services.residency import Residency
 from keyside.services.runs import Runs
@@ -58,16 +65,22 @@ class Executors:
         socket = self._connections.get(session_id)
         if socket is None:
             raise KeysideError("not_ready")
-        present, before = await self._presence.announce(socket, ready)
+        announced = await self._presence.announce(socket, ready, self._runs.count)
+        present, before = announced.present, announced.before
+        for known in announced.forgotten:
+            self._tell_forgotten(known)
         if before is not None and before.instance != present.instance:
             self._notices.put(ExecutorReplaced(before.socket.session_id))
         verdicts = await self._resume(present)
         self._notices.put(ExecutorsChanged(socket.user_id, shared=socket.kind == "shared"))
-        return wire.ReadyAck(executor=self._shown(present), runs=verdicts)
+        return wire.ReadyAck(executor=self._presence.shown(present, self._runs.count), runs=verdicts)
 
-    def _shown(self, present: Present) -> Executor:
-        executors = self._presence.executors(present.socket.user_id, self._runs.count)
-        return next(e for e in executors if e.id == present.ready.executor_id)
+    async def forget(self, user_id: int, executor_id: str) -> None:
+        """Forgets an executor that is away, so that nothing waits for it; raises `not_found` or `conflict`."""
+        self._tell_forgotten(await self._presence.forget(user_id, executor_id))
+
+    def _tell_forgotten(self, known: KnownExecutor) -> None:
+        self._notices.put(ExecutorForgotten(known.user_id, known.executor_id, known.connections))
 
     async def _resume(self, present: Present) -> list[wire.Verdict]:
         """What becomes of each run that it holds; what it should hold and does not is lost.

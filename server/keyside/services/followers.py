@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 
-from keyside.core.changes import Entry, LinesAdded
+from keyside.core.changes import Entry, LinesAdded, name_of
 from keyside.core.run import ENDED, Run, State
 from keyside.protocol.entities import Message
 from keyside.protocol.errors import KeysideError, failure
@@ -23,7 +23,10 @@ class Followers:
         A run or a message that changed several times before this began comes once, as it is now; lines come all.
         """
         with self._hub.follow(chat_id) as coming:
-            async for entry in self._from(coming, chat_id, after, await self._missed(chat_id, after)):
+            async for entry in self._missed(chat_id, after):
+                after = entry.seq
+                yield entry
+            async for entry in self._coming(coming, chat_id, after):
                 yield entry
 
     async def follow_run(self, run: Run, after: int) -> AsyncGenerator[Entry, None]:
@@ -38,59 +41,61 @@ class Followers:
             head = (await self._log.heads([run.chat_id])).get(run.chat_id, 0)
             if ended and (after == head or (after > head and run.state in ENDED)):
                 return
-            missed = await self._missed(run.chat_id, after)
-            for entry in missed:
+            async for entry in self._missed(run.chat_id, after):
+                after = entry.seq
                 if _is_about(run, entry):
                     yield entry
-            if ended or any(_ends(run, entry) for entry in missed):
+                if _ends(run, entry):
+                    return
+            if ended:
                 return
-            after = missed[-1].seq if missed else after
-            async for entry in self._from(coming, run.chat_id, after, ()):
+            async for entry in self._coming(coming, run.chat_id, after):
                 if _is_about(run, entry):
                     yield entry
                 if _ends(run, entry):
                     return
 
-    async def _from(
-        self, coming: AsyncIterator[Entry], chat_id: int, after: int, missed: tuple[Entry, ...]
-    ) -> AsyncIterator[Entry]:
-        """What was missed, then what comes; where a number is missing in between, the log is read again."""
-        for entry in missed:
-            after = entry.seq
-            yield entry
+    async def _coming(self, coming: AsyncIterator[Entry], chat_id: int, after: int) -> AsyncIterator[Entry]:
+        """What comes; where a number is missing in between, the log is read again."""
         async for entry in coming:
             if entry.seq > after + 1:
-                for earlier in await self._missed(chat_id, after):
+                async for earlier in self._missed(chat_id, after):
                     after = earlier.seq
                     yield earlier
             elif entry.seq == after + 1:
                 after = entry.seq
                 yield entry
 
-    async def _missed(self, chat_id: int, after: int) -> tuple[Entry, ...]:
+    async def _missed(self, chat_id: int, after: int) -> AsyncIterator[Entry]:
+        """What the log has after `after`, read piece by piece as the reader comes along."""
+        while entries := await self._piece(chat_id, after):
+            after = entries[-1].seq
+            for entry in await self._newest(chat_id, entries):
+                yield entry
+
+    async def _piece(self, chat_id: int, after: int) -> tuple[Entry, ...]:
         entries = await self._log.read(chat_id, after=after)
         if entries is None:  # below the floor, or above the head of a restored backup: all that is kept (V3)
             entries = await self._log.read(chat_id, after=await self._log.floor(chat_id))
         if entries is None:
             raise KeysideError("not_found", "This chat was deleted.")
-        return _newest(entries)
+        return entries
+
+    async def _newest(self, chat_id: int, entries: tuple[Entry, ...]) -> list[Entry]:
+        """The log tells a run or a message as it is now: so each is told once, at its last change."""
+        last = {name: entry.seq for entry in entries if (name := name_of(entry.change)) is not None}
+        later = await self._log.changed_after(chat_id, entries[-1].seq, last.keys())
+        return [
+            entry
+            for entry in entries
+            if (name := name_of(entry.change)) is None or (last[name] == entry.seq and name not in later)
+        ]
 
 
 def _deleted(run: Run, after: int) -> Entry:
     """The end of a run that was deleted with its message or chat, for a reader that came too late to be told of it."""
     ended = replace(run, state=State.ABORTED, failure=failure("deleted"), ended_at=run.since, closed_by="server")
     return Entry(run.chat_id, after + 1, run.since, ended)
-
-
-def _newest(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """The log tells a run or a message as it is now: so each is told once, at its last change."""
-    last = {_named(entry): entry.seq for entry in entries}
-    return tuple(entry for entry in entries if isinstance(entry.change, LinesAdded) or last[_named(entry)] == entry.seq)
-
-
-def _named(entry: Entry) -> tuple[str, str]:
-    change = entry.change
-    return type(change).__name__, change.id if isinstance(change, Run | Message) else str(entry.seq)
 
 
 def _is_about(run: Run, entry: Entry) -> bool:

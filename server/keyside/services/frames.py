@@ -7,7 +7,7 @@ from keyside.core.frames import FrameLines
 from keyside.core.inputs import Fail, Finish, Input, Stop
 from keyside.core.limits import Limits
 from keyside.core.run import Run, channel_of
-from keyside.core.step import step
+from keyside.core.step import Refused, step
 from keyside.protocol import wire
 from keyside.protocol.errors import KeysideError, failure
 from keyside.services.connections import Socket
@@ -55,8 +55,7 @@ class Frames:
         if residency is None or residency.run.assignment is None or not residency.run.assignment.framed:
             return False
         frame = wire.Frame.model_validate(payload)
-        if frame.attempt == residency.run.attempt:
-            self._check_sender(residency.run, socket)
+        self._admit(residency.run, socket, channel, frame)
         input = _input_of(frame)
         if _is_too_long(input):
             return False
@@ -75,8 +74,7 @@ class Frames:
         if not isinstance(payload, dict):
             self._check_sender(run, socket)
         frame = wire.Frame.model_validate(payload)
-        if frame.attempt == run.attempt:
-            self._check_sender(run, socket)
+        self._admit(run, socket, channel, frame)
         return await self._receive_frame(run, frame)
 
     async def _receive_frame(self, run: Run, frame: wire.Frame) -> Reply:
@@ -100,12 +98,24 @@ class Frames:
                 return wire.Ack()  # it says once more that it has come to its end
             raise KeysideError("run_ended")
         frame = wire.Frame.model_validate(payload)
-        if frame.attempt == run.attempt:
-            self._check_sender(run, socket)
+        self._admit(run, socket, channel, frame)
         after, effects = step(run, _input_of(frame), self._clock.now(), self._limits)
         if after is run and not effects:
             return wire.FrameAck(expected=run.expected)
         return await self._receive_frame(run, frame)  # it has come home just now
+
+    def _admit(self, run: Run, socket: Socket, channel: str, frame: wire.Frame) -> None:
+        """E4, E11: whether this socket may send this frame. `run` is as it is committed.
+
+        The frame has its turn later, when another attempt may have begun; so it must be one of the attempt that is
+        known here, whose executor never changes. Of a later attempt nobody can know: it is called only when its offer
+        is committed. What belongs to an earlier one is refused whoever sends it.
+        """
+        if frame.attempt == run.attempt:
+            self._check_sender(run, socket)
+        # Channels that were named before they had a number still have runs.
+        if frame.attempt > run.attempt or channel not in (f"{run.channel}.{frame.attempt}", run.channel):
+            raise Refused("stale_attempt", run.expected)
 
     def _check_sender(self, run: Run, socket: Socket) -> None:
         """E11: only the socket that announced the executor may send."""

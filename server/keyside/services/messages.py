@@ -12,7 +12,7 @@ from keyside.protocol.entities import Chat, Message, Role
 from keyside.protocol.errors import KeysideError, failure
 from keyside.services.chat_locks import ChatLocks
 from keyside.services.notices import ChatsChanged, Notices
-from keyside.services.ports import ChatLog, Clock, Ids
+from keyside.services.ports import ChatLog, Clock, Ids, Piece
 from keyside.services.runs import Runs
 from keyside.services.transaction import Part
 
@@ -33,15 +33,19 @@ class Messages:
         self._ids = ids
         self._notices = notices
 
-    async def list(self, user_id: int, chat_id: int, *, branch: str | None = None) -> tuple[Message, ...]:
-        """All messages of a chat, oldest first; with `branch`, the line that ends in that message."""
+    async def page(self, user_id: int, chat_id: int, *, branch: str | None = None, cursor: str | None = None) -> Piece:
+        """The messages of a chat, oldest first; with `branch`, the line that ends in that message.
+
+        A page has about `MOST_PAGE` characters. Raises `bad_request` for a cursor that no page gave out.
+        """
         await self._locks.get(user_id, chat_id)
-        if branch is None:
-            return await self._log.messages(user_id, chat_id)
-        line = await self._log.branch(user_id, chat_id, branch)
-        if not line:
-            raise KeysideError("not_found", f"This chat has no message {branch!r}.")
-        return line
+        try:
+            if branch is None:
+                return await self._log.messages(user_id, chat_id, cursor=cursor)
+            await self.find(user_id, chat_id, branch)
+            return await self._log.branch(user_id, chat_id, branch, cursor=cursor)
+        except ValueError as error:
+            raise KeysideError("bad_request", "This cursor is not one that a list gave out.") from error
 
     async def add(self, user_id: int, chat_id: int, new: NewMessage) -> Message:
         """Stores one message below `parent_id` (the head, if left out) and runs nothing."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from keyside.core.inputs import Cancel
 from keyside.core.run import Run
+from keyside.protocol.entities import Connection
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,15 @@ class ExecutorsChanged:
 
 
 @dataclass(frozen=True)
+class ExecutorForgotten:
+    """An executor that was away is not known any more; `connections` are those that it had announced."""
+
+    user_id: int
+    executor_id: str
+    connections: tuple[Connection, ...]
+
+
+@dataclass(frozen=True)
 class SocketGone:
     """A socket of the user is gone that had announced no executor; a run may have named it."""
 
@@ -107,6 +117,7 @@ Notice = (
     | ChatsChanged
     | ChatDeleted
     | ExecutorsChanged
+    | ExecutorForgotten
     | SocketGone
     | ExecutorReplaced
     | CredentialRevoked

@@ -5,10 +5,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from keyside.core.changes import Changes, Entry
-from keyside.core.run import Run
+from keyside.core.changes import Changes, Entry, Name
+from keyside.core.run import Run, RunKey
 from keyside.core.tree import Link
 from keyside.protocol.entities import Chat, Connection, ExecutorKind, Message
+from keyside.protocol.entities import Run as RunView
 from keyside.services.account_store import AccountStore
 
 
@@ -29,6 +30,14 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """Messages, oldest first, and where those after them begin."""
+
+    messages: tuple[Message, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
 class RemovedRun:
     """What is kept of a run that was removed with its message or chat: when it was asked for, and `Run.unanswered`."""
 
@@ -42,10 +51,20 @@ class View:
 
     chat: Chat
     messages: tuple[Message, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[RunView, ...]
+    """Those of the messages, and the newest `MOST_RUNS` of the chat, oldest first."""
+    writing: tuple[RunKey, ...]
+    """The runs that are bound to an executor, on whatever branch: their lines are not in the messages."""
     siblings: dict[str, list[str]]
     earlier: bool
     seq: int
+
+
+MOST_RUNS = 100
+MOST_READ = 1024 * 1024
+"""Characters that a read of events or of a view takes into memory, about."""
+MOST_PAGE = 8 * MOST_READ
+"""Characters of a page of messages, about."""
 
 
 Stored = Callable[["tuple[Entry, ...] | Exception"], None]
@@ -76,18 +95,27 @@ class ChatLog(Protocol):
         """The same, for a caller that waits; raises what `submit` reports."""
         ...
 
-    async def read(self, chat_id: int, *, after: int) -> tuple[Entry, ...] | None:
-        """All events after `after`, without a gap; `None` where `after` lies outside of floor and head.
+    async def read(
+        self, chat_id: int, *, after: int, most: int = MOST_READ, strict: bool = False
+    ) -> tuple[Entry, ...] | None:
+        """The events after `after`, without a gap; `None` where `after` lies outside of floor and head.
 
-        The floor is 0, until messages are removed: their lines go with them, and it rises to the last of these.
+        They are as many as weigh about `most`, and one at least: there are no more where nothing comes back. If this is
+        `strict`, nothing comes back also where the first of them is heavier by itself. The floor is 0, until messages
+        are removed: their lines go with them, and it rises to the last of these. Runs may be without their request's
+        parameters and their prefix, which nobody is shown.
         """
         ...
 
-    async def view(self, chat_id: int, *, limit: int) -> View | None:
-        """The branch that is shown: its newest `limit` messages, and the runs that have not ended for good.
+    async def changed_after(self, chat_id: int, seq: int, names: Collection[Name]) -> frozenset[Name]:
+        """Those of the messages and runs that have an event after `seq`."""
+        ...
 
-        Messages that are being written have the text that they had before their run began; `seq` is the newest event
-        that is no `LinesAdded`.
+    async def view(self, chat_id: int, *, limit: int, most: int = MOST_READ) -> View | None:
+        """The branch that is shown: its newest `limit` messages, and runs that have not ended for good.
+
+        The messages are as many as weigh about `most`; one that is heavier by itself is cut. Messages that are being
+        written have the text that they had before their run began; `seq` is the newest event that is no `LinesAdded`.
         """
         ...
 
@@ -105,12 +133,17 @@ class ChatLog(Protocol):
         """Chats that are not hidden, newest change first; raises `ValueError` for a cursor that no list gave out."""
         ...
 
-    async def messages(self, user_id: int, chat_id: int) -> tuple[Message, ...]:
-        """The chat's whole tree, oldest first."""
+    async def messages(self, user_id: int, chat_id: int, *, cursor: str | None = None, most: int = MOST_PAGE) -> Piece:
+        """A piece of the chat's tree that weighs about `most`, oldest first.
+
+        `cursor` is where it begins. Raises `ValueError` for one that no piece gave out.
+        """
         ...
 
-    async def branch(self, user_id: int, chat_id: int, leaf_id: str) -> tuple[Message, ...]:
-        """The messages from the root down to `leaf_id`; empty if the chat has no such message."""
+    async def branch(
+        self, user_id: int, chat_id: int, leaf_id: str, *, cursor: str | None = None, most: int = MOST_PAGE
+    ) -> Piece:
+        """The same of the messages from the root down to `leaf_id`; empty if the chat has no such message."""
         ...
 
     async def links(self, user_id: int, chat_id: int) -> tuple[Link, ...]:

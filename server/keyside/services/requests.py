@@ -18,6 +18,7 @@ from keyside.services.chat_locks import ChatLocks
 from keyside.services.dispatcher import Dispatcher
 from keyside.services.messages import Messages
 from keyside.services.ports import ChatLog, Clock, Ids
+from keyside.services.request_body import RequestBody
 from keyside.services.runs import Runs
 from keyside.services.transaction import Part
 
@@ -62,6 +63,7 @@ class RunRequests:
         messages: Messages,
         runs: Runs,
         dispatcher: Dispatcher,
+        body: RequestBody,
         clock: Clock,
         ids: Ids,
         limits: Limits,
@@ -71,6 +73,7 @@ class RunRequests:
         self._messages = messages
         self._runs = runs
         self._dispatcher = dispatcher
+        self._body = body
         self._clock = clock
         self._ids = ids
         self._limits = limits
@@ -97,7 +100,8 @@ class RunRequests:
     async def start(self, user_id: int, chat_id: int, new: NewRun, *, caller: Caller | None = None) -> Started:
         """Asks for an answer. The same `run_id` again returns the run that there is (R6).
 
-        Raises `conflict` if that run was removed: who repeats a request that was not answered does not pay twice.
+        Raises `conflict` if that run was removed: who repeats a request that was not answered does not pay twice;
+        `too_large` or `bad_request` for one that no executor could be sent.
         """
         if self._closing:
             raise KeysideError("shutting_down")
@@ -122,6 +126,7 @@ class RunRequests:
         if caller is not None:
             run = replace(run, callers=frozenset({caller.id}))
         self._dispatcher.check(run)
+        await self._body.check(run, user_message)
         await self._close_superseded(user_id, chat, new, user_message, assistant)
         begun = {"status": "streaming", "error": None, "run_id": run_id, "model": new.model, "provider": new.provider}
         assistant = assistant.model_copy(update=begun)

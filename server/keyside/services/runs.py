@@ -71,9 +71,9 @@ class Runs:
         """How many runs an executor has in hand."""
         return len(self._by_executor.get(key, ()))
 
-    def in_chat(self, runs: Iterable[Run]) -> list[Residency]:
+    def those_at_home(self, keys: Iterable[RunKey]) -> list[Residency]:
         """The residencies of those of the runs that are at home here."""
-        return [residency for run in runs if (residency := self.at_home(run.key)) is not None]
+        return [residency for key in keys if (residency := self.at_home(key)) is not None]
 
     def every(self) -> list[Residency]:
         """All runs that are at home here."""

@@ -10,7 +10,10 @@ MAX_ADDRESSES = 10_000
 
 
 class SignInThrottle:
-    """Allows `limit` failures in `window` seconds from one address. The counts are in memory, for one process."""
+    """Allows `limit` failures in `window` seconds from one address. The counts are in memory, for one process.
+
+    It is asked after a failure only: many may share an address, and somebody else's failures must not lock them out.
+    """
 
     def __init__(self, clock: Clock, *, limit: int = 10, window: float = 60) -> None:
         self._clock = clock
@@ -18,22 +21,14 @@ class SignInThrottle:
         self._window = window
         self._failures: dict[str, deque[float]] = {}
 
-    def check(self, address: str) -> None:
-        """Raises `too_many_attempts` if the address has reached its limit of failures."""
-        if len(self._recent(address)) >= self._limit:
-            raise KeysideError("too_many_attempts")
-
     def failed(self, address: str) -> None:
-        """Counts one failure."""
-        times = self._recent(address)
-        times.append(self._clock.now())
-        self._failures.pop(address, None)
-        self._failures[address] = times
-        if len(self._failures) > MAX_ADDRESSES:
-            del self._failures[next(iter(self._failures))]
-
-    def _recent(self, address: str) -> deque[float]:
-        times = self._failures.get(address, deque())
+        """Counts one failure. Raises `too_many_attempts` if the address has reached its limit before."""
+        times = self._failures.pop(address, deque())
         while times and times[0] <= self._clock.now() - self._window:
             times.popleft()
-        return times
+        self._failures[address] = times
+        if len(times) >= self._limit:
+            raise KeysideError("too_many_attempts")
+        times.append(self._clock.now())
+        if len(self._failures) > MAX_ADDRESSES:
+            del self._failures[next(iter(self._failures))]

@@ -13,17 +13,27 @@ from keyside.services.accounts import SIGN_IN_SECONDS, Accounts, Identity
 from keyside.web.origins import Origins
 
 COOKIE = "keyside_session"
+HOST_COOKIE = f"__Host-{COOKIE}"
+"""Under https: browsers take a cookie of this name from this very host only, over https only, and for all paths."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+CALLER = "keyside.caller"
+"""The name in the scope of a request under which `web/callers.py` keeps who sends it."""
+OTHER_SITES = frozenset({"cross-site", "same-site"})
+"""What `Sec-Fetch-Site` says of pages of other origins. `none` is a person: an address that was typed."""
 
 
 class Authenticator:
-    """Authenticates every request and every socket (C2). `SecurityHeaders` has checked the Host header before."""
+    """Authenticates every request and every socket (C2). `SecurityHeaders` has checked the Host header before.
 
-    def __init__(self, accounts: Accounts, origins: Origins, mode: Literal["local", "off"]) -> None:
+    `secret` signs the cookies.
+    """
+
+    def __init__(self, accounts: Accounts, origins: Origins, mode: Literal["local", "off"], secret: bytes) -> None:
         self.accounts = accounts
         self.origins = origins
         self.mode = mode
-        self._signer: Signer | None = None
+        self.cookie = HOST_COOKIE if origins.secure else COOKIE
+        self._signer = Signer(secret, salt="keyside.session", digest_method=hashlib.sha256)
 
     async def identify(
         self, headers: Mapping[str, str], *, method: str, for_socket: bool = False, token: str | None = None
@@ -37,7 +47,7 @@ class Authenticator:
             self.check_origin(headers)
             return await self.accounts.anyone()
         token = token or _bearer(headers.get("authorization", ""))
-        found = await (self.accounts.by_token(token) if token else self._by_cookie(headers))
+        found = await (self.accounts.by_token(token) if token else self.signed_in(headers))
         if found is None:
             raise KeysideError("unauthorized")
         if found.kind == "session" and (for_socket or method not in SAFE_METHODS):
@@ -47,57 +57,59 @@ class Authenticator:
     def check_origin(self, headers: Mapping[str, str], *, needed: bool = False) -> None:
         """Raises `bad_origin` for a page of another site. With `needed`, a request of unknown origin is refused too.
 
-        Programs send no Origin. Browsers omit it only in same-origin GETs, which the header `Sec-Fetch-Site` can
-        confirm; pages cannot forge that header.
+        Programs send no Origin. Browsers omit it when they only read, and say by the header `Sec-Fetch-Site` whose page
+        asks; pages cannot forge either.
         """
-        origin = headers.get("origin")
-        own = origin is not None and self.origins.owns(origin, headers.get("host"))
-        if own or (origin is None and headers.get("sec-fetch-site") == "same-origin"):
-            return
-        if needed or origin is not None:
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if origin is not None:
+            own, foreign = self.origins.owns(origin, headers.get("host")), True
+        else:
+            own, foreign = site == "same-origin", site in OTHER_SITES
+        if not own and (needed or foreign):
             raise KeysideError("bad_origin")
 
-    def current(self, scope: str | None = None) -> Callable[[Request], Awaitable[Identity]]:
-        """A FastAPI dependency that returns the caller's identity. It raises `forbidden` if the scope is missing."""
+    def current(self, *scopes: str) -> Callable[[Request], Awaitable[Identity]]:
+        """A FastAPI dependency that returns the caller's identity. It raises `forbidden` if a scope is missing."""
 
         async def dependency(request: Request) -> Identity:
-            identity = await self.identify(request.headers, method=request.method)
-            if scope is not None:
+            identity: Identity = await request.scope[CALLER].identity()
+            for scope in scopes:
                 identity.require(scope)
             return identity
 
         return dependency
 
-    async def sign_in(self, response: Response, sign_in_id: str) -> None:
-        """Sets the signed session cookie on the response."""
-        signed = (await self._cookie_signer()).sign(sign_in_id).decode()
+    def sign_in(self, response: Response, value: str) -> None:
+        """Sets the session cookie on the response, with the signed value."""
+        signed = self._signer.sign(value).decode()
         response.set_cookie(
-            COOKIE, signed, SIGN_IN_SECONDS, path="/", secure=self._secure, httponly=True, samesite="lax"
+            self.cookie, signed, SIGN_IN_SECONDS, path="/", secure=self.origins.secure, httponly=True, samesite="lax"
         )
 
     def sign_out(self, response: Response) -> None:
         """Deletes the session cookie."""
-        response.delete_cookie(COOKIE, path="/", secure=self._secure, httponly=True, samesite="lax")
+        response.delete_cookie(self.cookie, path="/", secure=self.origins.secure, httponly=True, samesite="lax")
 
-    @property
-    def _secure(self) -> bool:
-        return self.origins.public.startswith("https:")
+    async def signed_in(self, headers: Mapping[str, str]) -> Identity | None:
+        """Who is signed in by the cookie, or anybody in `off` mode.
 
-    async def _by_cookie(self, headers: Mapping[str, str]) -> Identity | None:
-        value = cookie_parser(headers.get("cookie", "")).get(COOKIE)
-        if not value:
-            return None
+        Nothing is looked up for a cookie that this server has not signed.
+        """
+        if self.mode == "off":
+            return await self.accounts.anyone()
+        value = self._signed_value(headers)
+        return await self.accounts.by_cookie(value) if value else None
+
+    def has_signed_cookie(self, headers: Mapping[str, str]) -> bool:
+        """Whether there is a cookie that this server has signed. Nothing is looked up, so it may be revoked."""
+        return self._signed_value(headers) is not None
+
+    def _signed_value(self, headers: Mapping[str, str]) -> str | None:
+        signed = cookie_parser(headers.get("cookie", "")).get(self.cookie)
         try:
-            sign_in_id = (await self._cookie_signer()).unsign(value).decode()
+            return self._signer.unsign(signed).decode() if signed else None
         except (BadSignature, UnicodeDecodeError):
             return None
-        return await self.accounts.by_signin(sign_in_id)
-
-    async def _cookie_signer(self) -> Signer:
-        if self._signer is None:
-            secret = await self.accounts.cookie_secret()
-            self._signer = Signer(secret, salt="keyside.session", digest_method=hashlib.sha256)
-        return self._signer
 
 
 def _bearer(authorization: str) -> str | None:

@@ -47,10 +47,18 @@ def make_origin(scheme: str, host: str, port: int | None) -> str:
 
 @dataclass(frozen=True)
 class Origins:
-    """The server's own origins: `public` is the one that people use, `by_host` maps every accepted Host to its own."""
+    """Whose pages the server trusts: its own. All that is asked about origins is asked here.
+
+    `public` is the origin that people use, `by_host` maps every accepted Host to its own.
+    """
 
     public: str
     by_host: Mapping[str, str]
+
+    @property
+    def secure(self) -> bool:
+        """Whether people reach the server by https."""
+        return self.public.startswith("https:")
 
     def at(self, host: str | None) -> str | None:
         """The origin of pages that were requested from `host`, or `None` if that host is not this server.

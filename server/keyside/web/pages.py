@@ -1,24 +1,27 @@
-"""Serves the built page and its scripts from `static/`, and no file outside of that directory."""
+"""Serves the built page and its scripts from `static/`: each file at its own path alone, with its own policy."""
 
+import os
+import re
 from pathlib import Path
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from keyside.protocol.errors import KeysideError
-from keyside.web.http.errors import answer
+from keyside.web.http.errors import answer, nothing_at
 from keyside.web.origins import Origins
 from keyside.web.security_headers import WORKER_POLICY, page_policy
 
-NOT_PAGES = frozenset(
-    {"api", "v1", "uploads", "health", "metrics", "docs", "redoc", "openapi.json", "ws"}
-    | {"assets", "worker", "companion"}
-)
-"""The first segments of paths that never show the page: an unknown path below them is answered with an error."""
+FOLDERS = frozenset({"assets", "worker", "companion"})
+NOT_PAGES = frozenset({"api", "v1", "uploads", "health", "metrics", "docs", "redoc", "ws"}) | FOLDERS
+"""The first names of paths that never show the page: an unknown path below them is answered with an error."""
 
 NOT_BUILT = "The page has not been built yet. Run `make setup` in the checkout, then reload.\n"
 FOREVER = "public, max-age=31536000, immutable"
+
+_ADDRESS = re.compile(r"/|(/[A-Za-z0-9_-]+)+")
+"""The form of all addresses within the page, such as `/c/7`. They have no dots, so none is the path of a file."""
 
 
 class Pages:
@@ -36,33 +39,48 @@ class Pages:
 
     def _response(self, scope: Scope) -> Response:
         path, method = scope["path"], scope["method"]
-        if method in {"GET", "HEAD"}:
-            if file := self._file(path):
-                return FileResponse(file, headers=self._headers(path))
-            if self._wants_page(path, Headers(scope=scope)):
+        if method in {"GET", "HEAD"} and _is_canonical(scope):
+            if path == "/index.html" or self._is_address(path, Headers(scope=scope)):
                 return self._page(scope)
-        return answer(KeysideError("not_found", f"There is no {method} {path}."))
+            if (names := self._file(path)) and (served := self._served(names)):
+                return served
+        return answer(nothing_at(method, path))
 
-    def _file(self, path: str) -> Path | None:
-        if "\0" in path or path.strip("/") in {"", "index.html"}:
-            return None
-        # The path is resolved first, so that neither `..` nor a symbolic link leads outside.
-        file = (self._static / path.lstrip("/")).resolve()
-        return file if file.is_relative_to(self._static) and file.is_file() else None
-
-    def _headers(self, path: str) -> dict[str, str]:
-        # The names of assets contain a hash of their content. The worker's script is never cached (S3).
-        if path.startswith("/assets/"):
-            return {"cache-control": FOREVER}
-        if path.startswith("/worker/"):
-            return {"content-security-policy": WORKER_POLICY}
-        return {"cache-control": "no-cache"}
-
-    def _wants_page(self, path: str, headers: Headers) -> bool:
-        if path in {"/", "/index.html"}:
+    def _is_address(self, path: str, headers: Headers) -> bool:
+        if path == "/":
             return True
-        accepts_html = "text/html" in headers.get("accept", "")
-        return accepts_html and path.strip("/").split("/")[0] not in NOT_PAGES
+        is_for_people = "text/html" in headers.get("accept", "")
+        return is_for_people and bool(_ADDRESS.fullmatch(path)) and path.split("/")[1].lower() not in NOT_PAGES
+
+    def _file(self, path: str) -> tuple[str, ...] | None:
+        """The names that lead from the static folder to the file of this path; `None` where there is none.
+
+        Each name must be one that its folder lists, letter by letter. So nothing is served by a second path, also
+        where the disk takes `A` for `a`, and nothing by a link.
+        """
+        names = tuple(path.split("/")[1:])
+        place = self._static
+        for name in names:
+            if not place.is_dir() or name not in os.listdir(place):
+                return None
+            place = place / name
+            if place.is_symlink():
+                return None
+        return names if place.is_file() else None
+
+    def _served(self, names: tuple[str, ...]) -> Response | None:
+        """The file, with the policy and the caching that follow from its place; `None` where it is not to be served."""
+        file = self._static.joinpath(*names)
+        match names:
+            case ("assets", *_):  # their names contain a hash of their content
+                return FileResponse(file, headers={"cache-control": FOREVER})
+            case ("worker", *_) if file.suffix == ".js":  # never cached (S3)
+                headers = {"content-security-policy": WORKER_POLICY}
+                return FileResponse(file, headers=headers, media_type="text/javascript")
+            case ("worker", *_):  # a document would run under that policy
+                return None
+            case _:
+                return FileResponse(file, headers={"cache-control": "no-cache"})
 
     def _page(self, scope: Scope) -> Response:
         index = self._static / "index.html"
@@ -71,3 +89,9 @@ class Pages:
         origin = self._origins.at(Headers(scope=scope).get("host")) or self._origins.public
         policy = {"content-security-policy": page_policy(origin), "cache-control": "no-cache"}
         return FileResponse(index, headers=policy, media_type="text/html")
+
+
+def _is_canonical(scope: Scope) -> bool:
+    """Whether the path was sent as it is usually written, so that no two ways of writing it lead to one file."""
+    raw_path = scope.get("raw_path")
+    return raw_path is None or raw_path == quote(scope["path"]).encode()

@@ -10,7 +10,10 @@ from keyside.web.origins import Origins
 STRICT_POLICY = "default-src 'none'; frame-ancestors 'none'"
 """For data and errors: no script runs and nothing is loaded."""
 
-WORKER_POLICY = "default-src 'none'; script-src 'self'; connect-src 'self' https: http: ws: wss:"
+WORKER_POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self' https: http: ws: wss:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 """For the executor's script, the only one that may connect to providers."""
 
 EVERYWHERE = {
@@ -26,13 +29,20 @@ EVERYWHERE = {
 
 
 def page_policy(origin: str) -> str:
-    """The policy of the page: it may connect to its own server only, and start only the executor's workers."""
-    # A policy cannot name an IPv6 address.
-    workers = "'self'" if "[" in origin else f"{origin}/worker/"
+    """The policy of the page: it may connect to its own server only, and start only the executor's workers.
+
+    Images come from folders of this server, so that one in an answer cannot call the API.
+    """
+
+    def folders(*names: str) -> str:
+        # A policy cannot name an IPv6 address.
+        return "'self'" if "[" in origin else " ".join(f"{origin}/{name}/" for name in names)
+
     return (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-        f"font-src 'self'; connect-src 'self'; worker-src {workers}; manifest-src 'self'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+        f"img-src {folders('assets', 'uploads')} data:; font-src 'self'; connect-src 'self'; "
+        f"worker-src {folders('worker')}; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
     )
 
 

@@ -95,6 +95,8 @@ class Sockets:
         headers = _headers(environ)
         try:
             identity = await self._authenticator.identify(headers, method="GET", for_socket=True, token=said.token)
+            if said.user_id not in {None, identity.user_id}:
+                raise KeysideError("unauthorized")
         except KeysideError as error:
             raise Refuse(error.code) from error
         except Exception as error:

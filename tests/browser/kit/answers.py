@@ -27,15 +27,22 @@ HOSTILE = (
     "Before <img src=x onerror=\"window.hacked='img'\"> and <script>window.hacked='script'</script> after.\n\n"
     "<iframe src='https://tracker.invalid/frame'></iframe>\n\n<svg onload=\"window.hacked='svg'\"></svg>\n\n"
     "[click me](javascript:window.hacked='link') and [me](data:text/html,<script>1</script>)\n\n"
-    "![a picture](https://tracker.invalid/pixel.png) and <img src='https://tracker.invalid/raw.png'>\n\nThe end.\n"
+    "![a picture](https://tracker.invalid/pixel.png) and <img src='https://tracker.invalid/raw.png'>\n\n"
+    "![a call](/api/auth/sessions) and ![another](/uploads/../api/tokens)\n\nThe end.\n"
 )
+LURES = (
+    "Read [one](/#signin=canary-1), [two](#signin=canary-2), [three](http://127.0.0.1:1/#signin=canary-3), "
+    "<http://localhost:1/#signin=canary-4> and ![four](https://localhost:1/#signin=canary-5). A note[^1] "
+    "is fine, and so is [this](https://example.org/#top).\n\n[^1]: Said below.\n"
+)
+"""Sign-in links, as a model may write them, and a footnote."""
 SECOND_HALF = " And here it goes on to its end."
 SHORT = "Yes, I am here."
 
 
-def fixture(question: str, answer: str, **options: Any) -> dict[str, Any]:
-    """An answer to any message that has `question` in it."""
-    match = {"userMessage": question, "model": MODEL, "turnIndex": 0}
+def fixture(question: str, answer: str, turn: int = 0, **options: Any) -> dict[str, Any]:
+    """An answer to any message that has `question` in it, after so many answers."""
+    match = {"userMessage": question, "model": MODEL, "turnIndex": turn}
     return {"match": match, "response": {"content": answer}, "chunkSize": CHUNK, **options}
 
 
@@ -61,6 +68,8 @@ FIXTURES = [
     fixture("rivers", RIVERS),
     fixture("two numbers", MARKDOWN),
     fixture("hostile", HOSTILE),
+    fixture("lures", LURES),
+    fixture("lures", LURES, turn=1),
     fixture("broken", TIDES, truncateAfterChunks=8, latency=20),
     fixture("there?", SHORT),
     ghost(),

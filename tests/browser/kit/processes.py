@@ -14,6 +14,13 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from keyside.adapters.clock import RandomIds, SystemClock
+from keyside.adapters.sql.accounts import SqlAccounts
+from keyside.adapters.sql.database import database_of
+from keyside.adapters.sql.writer import SqlWriter
+from keyside.services.accounts import Accounts
+from keyside.services.notices import Notices
+
 START_SECONDS = 30
 END_SECONDS = 15
 
@@ -122,6 +129,18 @@ class Keyside:
             other.execute("BEGIN IMMEDIATE")
             yield
             other.execute("ROLLBACK")
+
+    async def link_of(self, name: str) -> str:
+        """A sign-in link of an account, which is made if it is not there; the server may be running."""
+        database = database_of(self.data_dir)
+        writer = SqlWriter(database)
+        try:
+            store = SqlAccounts(database, writer)
+            accounts = Accounts(store, SystemClock(), RandomIds(), Notices())
+            return (await accounts.new_link((await store.user(name, 0)).id)).url(self.url)
+        finally:
+            await writer.close()
+            database.close()
 
     def complaints(self) -> list[str]:
         """Lines of the log that should not occur."""

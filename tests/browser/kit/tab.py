@@ -193,8 +193,9 @@ class Visitor:
         return Tab(page)
 
     async def sign_in(self, server: Keyside | str) -> Tab:
-        """A new tab, signed in by a link."""
+        """A new tab, signed in by a link and a click."""
         tab = await self.tab(server if isinstance(server, str) else server.link)
+        await tab.get("signin-confirm").click()
         await tab.ready()
         return tab
 

@@ -155,7 +155,8 @@ class GuardedHttp(HttpToolsProtocol):
             raise httptools.HttpParserError("too many requests at once")
         self._in_head = True
         super().on_message_begin()
-        self.scope["extensions"] = {SIGNED_IN: self._leave}
+        if self._stranger is not None:
+            self.scope["extensions"] = {SIGNED_IN: self._leave}
 
     def on_headers_complete(self) -> None:
         """See `httptools.HttpRequestParser`."""

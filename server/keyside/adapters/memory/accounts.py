@@ -30,20 +30,34 @@ class MemoryAccounts:
         self._links = {code: link for code, link in self._links.items() if link.expires_at > at}
         self._links[code_hash] = _Link(user_id, expires_at)
 
+    async def link_owner(self, code_hash: str, at: float) -> User | None:
+        """See the port."""
+        link = self._links.get(code_hash)
+        return self._user(link.user_id) if link and link.expires_at > at else None
+
     async def spend_link(
-        self, code_hash: str, at: float, *, sign_in_id: str, agent: str, expires_at: float
+        self,
+        code_hash: str,
+        at: float,
+        *,
+        sign_in_id: str,
+        value_hash: str,
+        agent: str,
+        expires_at: float,
+        in_place_of: str | None = None,
     ) -> StoredSignIn | None:
         """See the port."""
-        link = self._links.pop(code_hash, None)
-        if link is None or link.expires_at <= at:
+        user = await self.link_owner(code_hash, at)
+        if user is None:
             return None
-        made = StoredSignIn(sign_in_id, self._user(link.user_id), agent, at, expires_at)
-        self._sign_ins[sign_in_id] = made
+        del self._links[code_hash]
+        self._sign_ins = {value: one for value, one in self._sign_ins.items() if one.id != in_place_of}
+        made = self._sign_ins[value_hash] = StoredSignIn(sign_in_id, user, agent, at, expires_at)
         return made
 
-    async def sign_in(self, sign_in_id: str, at: float) -> StoredSignIn | None:
+    async def sign_in(self, value_hash: str, at: float) -> StoredSignIn | None:
         """See the port."""
-        found = self._sign_ins.get(sign_in_id)
+        found = self._sign_ins.get(value_hash)
         return found if found and found.expires_at > at else None
 
     async def sign_ins(self, user_id: int, at: float) -> tuple[StoredSignIn, ...]:
@@ -53,11 +67,11 @@ class MemoryAccounts:
 
     async def revoke_sign_in(self, user_id: int, sign_in_id: str, at: float) -> bool:
         """See the port."""
-        found = await self.sign_in(sign_in_id, at)
-        if found is None or found.user.id != user_id:
-            return False
-        del self._sign_ins[sign_in_id]
-        return True
+        for value_hash, one in self._sign_ins.items():
+            if one.id == sign_in_id and one.user.id == user_id and one.expires_at > at:
+                del self._sign_ins[value_hash]
+                return True
+        return False
 
     async def add_token(
         self, user_id: int, token_id: str, name: str, token_hash: str, scopes: frozenset[str], at: float
@@ -95,10 +109,6 @@ class MemoryAccounts:
     async def remember(self, key: str, value: str) -> None:
         """See the port."""
         self._values[key] = value
-
-    async def remember_once(self, key: str, value: str) -> str:
-        """See the port."""
-        return self._values.setdefault(key, value)
 
     def _user(self, user_id: int) -> User:
         return next(user for user in self._users.values() if user.id == user_id)

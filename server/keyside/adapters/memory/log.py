@@ -1,19 +1,31 @@
 """The chat log in memory: the same contract as in SQL, for tests and for a server that keeps nothing."""
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from keyside.adapters.cursors import chat_cursor, chat_position, message_position
 from keyside.adapters.memory.proposal import Proposal
-from keyside.core.changes import Change, Changes, Entry, LinesAdded, Removed
+from keyside.core.changes import Change, Changes, Entry, LinesAdded, Name, Removed, name_of, view
 from keyside.core.deadline import shifted
+from keyside.core.fitting import cut, first_of, weight
 from keyside.core.frames import EndMark
 from keyside.core.limits import ID_SECONDS
 from keyside.core.run import AT_HOME, BOUND, ENDED, Run, RunKey, State
 from keyside.core.tree import Link, branch, siblings
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat, Message
-from keyside.services.ports import Conflict, Page, RemovedRun, Stored, View
+from keyside.services.ports import (
+    MOST_PAGE,
+    MOST_READ,
+    MOST_RUNS,
+    Conflict,
+    Page,
+    Piece,
+    RemovedRun,
+    Stored,
+    View,
+)
 
 
 @dataclass
@@ -25,6 +37,8 @@ class _Chat:
     floor: int = 0
     changed_at: int = 0
     messages: dict[str, Message] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    """The position of each message, for cursors."""
     entries: list[Entry] = field(default_factory=list)
 
     @property
@@ -115,6 +129,7 @@ class MemoryChatLog:
                 written.end_mark = written.end_mark.then(mark) if written.end_mark else mark
             case Message():
                 kept.messages[change.id] = change
+                kept.numbers.setdefault(change.id, next(self._counter))
                 self._places[kept.user_id, change.id] = kept.chat.id
             case Removed(message_ids):
                 self._remove(kept, message_ids, at)
@@ -128,6 +143,7 @@ class MemoryChatLog:
     def _remove(self, kept: _Chat, message_ids: Sequence[str], at: float) -> None:
         for id in message_ids:
             kept.messages.pop(id, None)
+            kept.numbers.pop(id, None)
             self._places.pop((kept.user_id, id), None)
         lines = ((entry.seq, entry.change) for entry in kept.entries if isinstance(entry.change, LinesAdded))
         kept.floor = max([kept.floor, *(seq for seq, added in lines if added.run.message_id in message_ids)])
@@ -159,12 +175,22 @@ class MemoryChatLog:
 
     # --- events ----------------------------------------------------------------------------------
 
-    async def read(self, chat_id: int, *, after: int) -> tuple[Entry, ...] | None:
+    async def read(
+        self, chat_id: int, *, after: int, most: int = MOST_READ, strict: bool = False
+    ) -> tuple[Entry, ...] | None:
         """See `ChatLog`."""
         kept = self._chats.get(chat_id)
         if kept is None or not kept.floor <= after <= len(kept.entries):
             return None
-        return tuple(replace(entry, change=self._now(kept, entry.change)) for entry in kept.entries[after:])
+        behind = itertools.islice(kept.entries, after, None)
+        entries = (replace(entry, change=self._now(kept, entry.change)) for entry in behind)
+        return first_of(entries, most, strict=strict)
+
+    async def changed_after(self, chat_id: int, seq: int, names: Collection[Name]) -> frozenset[Name]:
+        """See `ChatLog`."""
+        entries = self._chats[chat_id].entries if chat_id in self._chats else []
+        found = {name_of(entry.change) for entry in itertools.islice(entries, seq, None)}
+        return frozenset(name for name in names if name in found)
 
     def _now(self, kept: _Chat, change: Change) -> Change:
         match change:
@@ -191,16 +217,26 @@ class MemoryChatLog:
 
     # --- chats and messages ----------------------------------------------------------------------
 
-    async def view(self, chat_id: int, *, limit: int) -> View | None:
+    async def view(self, chat_id: int, *, limit: int, most: int = MOST_READ) -> View | None:
         """See `ChatLog`."""
         kept = self._chats.get(chat_id)
         if kept is None:
             return None
-        path = branch(kept.links, kept.chat.head_id)
-        shown = path[-limit:]
-        messages = tuple(kept.messages[id] for id in shown)
+        path = branch(kept.links, kept.chat.head_id)[-limit:]
+        messages = _fitting((kept.messages[id] for id in reversed(path)), most)[::-1]
+        if len(messages) == 1:
+            messages = [cut(messages[0], most)]
+        ids = [message.id for message in messages]
         runs = await self.runs_in(chat_id)
-        return View(self._shown(kept), messages, runs, siblings(kept.links, shown), len(path) > limit, kept.changed_at)
+        return View(
+            chat=self._shown(kept),
+            messages=tuple(messages),
+            runs=tuple(map(view, _shown_runs(runs, ids))),
+            writing=tuple(run.key for run in runs if run.state in BOUND),
+            siblings=siblings(kept.links, ids),
+            earlier=bool(messages) and messages[0].parent_id is not None,
+            seq=kept.changed_at,
+        )
 
     def _shown(self, kept: _Chat) -> Chat:
         runs = (run for run in self._runs.values() if run.chat_id == kept.chat.id)
@@ -224,26 +260,27 @@ class MemoryChatLog:
         shown = [kept for kept in self._chats.values() if kept.user_id == user_id and not kept.hidden]
         shown.sort(key=lambda kept: (kept.updated_at, kept.chat.id), reverse=True)
         if cursor is not None:
-            at, _, id = cursor.partition(":")
-            before = (float(at), int(id))
+            before = chat_position(cursor)
             shown = [kept for kept in shown if (kept.updated_at, kept.chat.id) < before]
         page = shown[:limit]
-        more = f"{page[-1].updated_at!r}:{page[-1].chat.id}" if len(shown) > limit else None
+        more = chat_cursor(page[-1].updated_at, page[-1].chat.id) if len(shown) > limit else None
         return Page(tuple(self._shown(kept) for kept in page), more)
 
     async def hidden_before(self, at: float) -> tuple[tuple[int, int], ...]:
         """See `ChatLog`."""
         return tuple((c.user_id, id) for id, c in self._chats.items() if c.hidden and c.updated_at < at)
 
-    async def messages(self, user_id: int, chat_id: int) -> tuple[Message, ...]:
+    async def messages(self, user_id: int, chat_id: int, *, cursor: str | None = None, most: int = MOST_PAGE) -> Piece:
         """See `ChatLog`."""
         kept = self._of(user_id, chat_id)
-        return tuple(kept.messages.values()) if kept else ()
+        return _piece(kept, list(kept.messages), cursor, most) if kept else Piece((), None)
 
-    async def branch(self, user_id: int, chat_id: int, leaf_id: str) -> tuple[Message, ...]:
+    async def branch(
+        self, user_id: int, chat_id: int, leaf_id: str, *, cursor: str | None = None, most: int = MOST_PAGE
+    ) -> Piece:
         """See `ChatLog`."""
         kept = self._of(user_id, chat_id)
-        return tuple(kept.messages[id] for id in branch(kept.links, leaf_id)) if kept else ()
+        return _piece(kept, branch(kept.links, leaf_id), cursor, most) if kept else Piece((), None)
 
     async def links(self, user_id: int, chat_id: int) -> tuple[Link, ...]:
         """See `ChatLog`."""
@@ -325,3 +362,28 @@ class MemoryChatLog:
     async def lines(self, run: Run) -> tuple[str, ...]:
         """See `ChatLog`."""
         return tuple(self._lines[run.key].lines) if run.key in self._lines else ()
+
+
+def _fitting(messages: Iterable[Message], most: int) -> list[Message]:
+    """As many of the messages, in this order, as weigh at most so much; one at least."""
+    taken: list[Message] = []
+    for message in messages:
+        most -= weight(message)
+        if most < 0 and taken:
+            break
+        taken.append(message)
+    return taken
+
+
+def _piece(kept: _Chat, ids: Sequence[str], cursor: str | None, most: int) -> Piece:
+    """The first of these messages behind the cursor, which is the position of a message."""
+    after = message_position(cursor)
+    behind = [id for id in ids if kept.numbers[id] > after]
+    taken = _fitting((kept.messages[id] for id in behind), most)
+    return Piece(tuple(taken), str(kept.numbers[taken[-1].id]) if len(taken) < len(behind) else None)
+
+
+def _shown_runs(runs: Sequence[Run], message_ids: Sequence[str]) -> list[Run]:
+    """Those of the messages, and the newest."""
+    newest = runs[-MOST_RUNS:]
+    return [run for run in runs if run in newest or run.message_id in message_ids]

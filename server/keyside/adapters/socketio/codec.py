@@ -5,6 +5,16 @@ from typing import Any
 
 import orjson
 
+from keyside.core.parts import has_more_parts
+from keyside.protocol.wire import MAX_PARTS
+
+_SMALL = 64 * 1024
+"""Bytes of a text whose values are not counted: even if it has no others, its objects take little memory."""
+
+
+class TooManyParts(ValueError):
+    """A text is not parsed, because it has more than `MAX_PARTS` values."""
+
 
 class Json:
     """orjson in the shape of the standard module. Text that is not well formed is mended, not refused."""
@@ -16,7 +26,9 @@ class Json:
 
     @staticmethod
     def loads(text: str | bytes, **_: Any) -> Any:
-        """The value; lone surrogates become U+FFFD."""
+        """The value; lone surrogates become U+FFFD. Raises `ValueError` or `RecursionError`."""
+        if len(text) > _SMALL and has_more_parts(text if isinstance(text, bytes) else text.encode(), MAX_PARTS):
+            raise TooManyParts
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError:

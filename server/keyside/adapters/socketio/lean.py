@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from keyside.adapters.socketio.in_hand import InHand, in_hand_of
-from keyside.adapters.socketio.packets import answer, plain_event
+from keyside.adapters.socketio.packets import answer, plain_event, refusal
 from keyside.adapters.socketio.stock import StockServer
 from keyside.adapters.socketio.transport import LeanTransport
 from keyside.adapters.socketio.unconnected import ConnectLimits
@@ -60,7 +60,7 @@ class LeanServer(StockServer):
             else:
                 self._answer(socket, number, said)
         except Exception:
-            self.logger.exception("an event could not be handled")
+            self._failed(socket, number)
         return True
 
     def _handle(self, name: str, session_id: str, arguments: list[Any]) -> Any:
@@ -85,9 +85,14 @@ class LeanServer(StockServer):
             try:
                 self._answer(socket, number, task.result())
             except Exception:
-                self.logger.exception("an event could not be handled")
+                self._failed(socket, number)
 
         task.add_done_callback(done)
+
+    def _failed(self, socket: Any, number: int | None) -> None:
+        """Logs the exception that is being handled, and acknowledges the event all the same (C4)."""
+        self.logger.exception("an event could not be handled")
+        self._answer(socket, number, refusal("internal"))
 
     def _answer(self, socket: Any, number: int | None, value: Any) -> None:
         """Acknowledges an event that asks for it, if the socket that sent it is still there."""

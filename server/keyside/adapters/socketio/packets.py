@@ -1,16 +1,25 @@
 """Packets of Socket.IO: a malformed one of a client never raises (C4), and an event for many is encoded once."""
 
+import logging
 from typing import Any
 
 import engineio.packet
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT_ERROR, EVENT, Packet
 
-from keyside.adapters.socketio.codec import Json, encoded
+from keyside.adapters.socketio.codec import Json, TooManyParts, encoded
 from keyside.adapters.socketio.frames import text_frame
+from keyside.protocol.errors import failure
+from keyside.protocol.wire import Refusal
+
+log = logging.getLogger(__name__)
 
 _RESERVED = frozenset({"connect", "disconnect", "*"})
 """Names under which the library calls handlers by itself: from a client they are names like any other."""
 _EVENT = b"%d" % EVENT
+
+REFUSED = {"(unreadable)": "bad_request", "(too large)": "too_large"}
+"""The names that events get which cannot be read, and the errors with which they are answered."""
+_UNREADABLE, _TOO_LARGE = REFUSED
 
 
 class ServerPacket(Packet):  # type: ignore[misc]
@@ -24,12 +33,19 @@ class ServerPacket(Packet):  # type: ignore[misc]
     id: Any
     data: Any
 
+    def __init__(self, *args: Any, encoded_packet: Any = None, **options: Any) -> None:
+        super().__init__(*args, encoded_packet=encoded_packet, **options)
+        if encoded_packet == "":  # it is not decoded, and would be an event without data
+            self._pass_over()
+
     def decode(self, encoded_packet: Any) -> int:
         """See `Packet`."""
         try:
             super().decode(encoded_packet)
-        except (ValueError, TypeError, IndexError, RecursionError):
-            return self._pass_over()
+        except (ValueError, TypeError, IndexError, RecursionError) as error:
+            if self.id is None or self.packet_type not in (EVENT, BINARY_EVENT):
+                return self._pass_over()
+            self.data = _unread(error)
         if self.packet_type in (EVENT, BINARY_EVENT):
             return self._as_event()
         if self.packet_type in (ACK, BINARY_ACK):
@@ -39,6 +55,17 @@ class ServerPacket(Packet):  # type: ignore[misc]
         elif self.packet_type >= CONNECT_ERROR:
             return self._pass_over()
         return 0
+
+    def encode(self) -> Any:
+        """See `Packet`."""
+        try:
+            return super().encode()
+        except TypeError:
+            if self.packet_type != ACK:
+                raise
+            log.exception("an answer could not be written")
+            self.data = [refusal("internal")]
+            return super().encode()
 
     def _as_event(self) -> int:
         self.packet_type, self.data = EVENT, _named(self.data)
@@ -72,8 +99,18 @@ def event(message: dict[str, Any]) -> Said:
 
 
 def answer(number: int, value: Any) -> Said:
-    """The acknowledgement of a client's event."""
-    return Said(b"3%d[%s]" % (number, encoded(value)))
+    """The acknowledgement of a client's event. There is always one (C4)."""
+    try:
+        written = encoded(value)
+    except TypeError:
+        log.exception("an answer could not be written")
+        written = encoded(refusal("internal"))
+    return Said(b"3%d[%s]" % (number, written))
+
+
+def refusal(code: str) -> dict[str, Any]:
+    """The acknowledgement of an event that is refused here (C4)."""
+    return Refusal(error=failure(code)).model_dump()
 
 
 def plain_event(packet: bytes) -> tuple[int | None, list[Any]] | None:
@@ -86,9 +123,14 @@ def plain_event(packet: bytes) -> tuple[int | None, list[Any]] | None:
         return None
     try:
         data = Json.loads(packet[at:])
-    except (ValueError, RecursionError):
-        return None
+    except (ValueError, RecursionError) as error:
+        data = _unread(error)
     return int(number) if number else None, _named(data)
+
+
+def _unread(error: Exception) -> list[str]:
+    """The data of an event that cannot be read: a name under which it is refused."""
+    return [_TOO_LARGE if isinstance(error, TooManyParts) else _UNREADABLE]
 
 
 def _named(data: Any) -> list[Any]:

@@ -114,6 +114,7 @@ PRIVATE_PARTS = (
         "9cf95a1d1a3a",
         "it looks for the callback of an answer",
     ),
+    Part("socketio.packet", "Packet.__init__", "5fe2fa797e08", "`ServerPacket` extends it"),
     Part("socketio.packet", "Packet.decode", "61ad7904b539", "`ServerPacket` catches what it raises"),
     Part(_UVICORN, "WebSocketsSansIOProtocol.__init__", "631dcd744eab", "`Connection` extends it"),
     Part(

@@ -1,6 +1,7 @@
 """Makes the Socket.IO server, and the ASGI application at its endpoint."""
 
 import logging
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qs
 
@@ -8,9 +9,10 @@ from engineio.packet import UPGRADE
 from engineio.payload import Payload
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from keyside.adapters.log_lines import bounded
 from keyside.adapters.socketio.codec import Json
 from keyside.adapters.socketio.lean import LeanServer
-from keyside.adapters.socketio.packets import ServerPacket
+from keyside.adapters.socketio.packets import REFUSED, ServerPacket, refusal
 from keyside.adapters.socketio.stock import Manager, StockServer
 from keyside.adapters.socketio.unconnected import ConnectLimits
 from keyside.protocol.wire import MAX_PACKET
@@ -23,11 +25,26 @@ PATHS = frozenset({"/ws", "/ws/socket.io"})
 TransportName = Literal["lean", "stock"]
 """`lean` overrides private parts of the libraries for speed (`transport.py`); `stock` runs their own classes."""
 
+log = bounded(__name__)
 
-def make_server(
-    transport: TransportName, cors_allowed_origins: Any, connect_limits: ConnectLimits | None = None
-) -> StockServer:
-    """A Socket.IO server with the project's limits and timings."""
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """A filter for the libraries' log: what clients send wrongly is no reason for a traceback."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r}", None
+        record.exc_info = record.exc_text = None
+    return True
+
+
+_libraries_log = logging.getLogger("keyside.transport")
+"""In the place of the libraries' own loggers, which write to stderr by themselves."""
+_libraries_log.setLevel(logging.ERROR)  # below that they show every packet
+_libraries_log.addFilter(_in_one_line)
+bounded(_libraries_log.name)
+
+
+def make_server(transport: TransportName, connect_limits: ConnectLimits | None = None) -> StockServer:
+    """A Socket.IO server with the project's limits and timings. Which origins may connect is not its business."""
     Payload.max_decode_packets = 1000  # what a polling client sends beyond it would be lost without a word
     kind = LeanServer if transport == "lean" else StockServer
     server = kind(
@@ -36,14 +53,17 @@ def make_server(
         client_manager=Manager(),
         json=Json,
         serializer=ServerPacket,
-        cors_allowed_origins=cors_allowed_origins,
+        cors_allowed_origins=[],  # the library neither checks an Origin then, nor sends one back
         max_http_buffer_size=MAX_PACKET,
         ping_interval=10,
         ping_timeout=10,
         http_compression=False,
         async_handlers=True,
+        logger=_libraries_log,
+        engineio_logger=_libraries_log,
     )
-    server.eio.logger.addFilter(_in_one_line)
+    for name, code in REFUSED.items():
+        server.on(name, partial(_refuse, code))
     return server
 
 
@@ -77,7 +97,7 @@ class Endpoint:
         try:
             await self._sio.handle_request(scope, receive, send)
         except ValueError as error:
-            self._sio.eio.logger.warning("a socket was closed for what it sent: %r", error)
+            log.warning("a socket was closed for what it sent: %r", error)
 
     def _watched(self, scope: Scope, receive: Receive) -> Receive:
         """Sees when a session that began by polling goes on over this WebSocket."""
@@ -100,9 +120,5 @@ def _transport_id(scope: Scope) -> str:
     return query.get("sid", [""])[0]
 
 
-def _in_one_line(record: logging.LogRecord) -> bool:
-    """A filter for the transport's log: what clients send wrongly is no reason for a traceback."""
-    if record.exc_info and record.exc_info[1] is not None:
-        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r}", None
-        record.exc_info = record.exc_text = None
-    return True
+def _refuse(code: str, _session_id: str, *_: object) -> dict[str, Any]:
+    return refusal(code)

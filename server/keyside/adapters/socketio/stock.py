@@ -13,6 +13,7 @@ import socketio
 
 from keyside.adapters.socketio.backlog import Backlog
 from keyside.adapters.socketio.in_hand import in_hand_of
+from keyside.adapters.socketio.packets import refusal
 from keyside.adapters.socketio.unconnected import ConnectLimits, Unconnected
 from keyside.services.ports import SIGNED_IN
 
@@ -52,8 +53,22 @@ class StockServer(socketio.AsyncServer):  # type: ignore[misc]
         """See `AsyncServer`."""
         if handler is None:
             return partial(self.on, event, namespace=namespace)
-        super().on(event, _awaiting(handler), namespace)
+        awaiting = _awaiting(handler)
+        super().on(event, awaiting if event in ("connect", "disconnect") else self._acknowledged(awaiting), namespace)
         return handler
+
+    def _acknowledged(self, handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """The handler of an event that is acknowledged also if it fails (C4)."""
+
+        @wraps(handler)
+        async def handle(*arguments: Any) -> Any:
+            try:
+                return await handler(*arguments)
+            except Exception:
+                self.logger.exception("an event could not be handled")
+                return refusal("internal")
+
+        return handle
 
     # --- sessions that are not signed in ---------------------------------------------------------
 

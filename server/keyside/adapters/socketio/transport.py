@@ -9,13 +9,16 @@ from typing import Any
 import engineio
 from engineio.async_drivers.asgi import WebSocket
 from engineio.exceptions import UnknownPacketError
-from engineio.packet import CLOSE, Packet
+from engineio.packet import CLOSE, NOOP, Packet
 
+from keyside.adapters.log_lines import bounded
 from keyside.adapters.socketio.backlog import DEAF_BACKLOG
 from keyside.adapters.socketio.connection import DIRECT, Connection
 from keyside.adapters.socketio.frames import text_frame
 from keyside.adapters.socketio.in_hand import in_hand_of
 from keyside.adapters.socketio.packets import Said
+
+log = bounded(__name__)
 
 _CLOSE_SECONDS = 2
 """How long a client that does not read may delay the end of its connection."""
@@ -197,13 +200,13 @@ class DirectQueue:
         try:
             packet = None if message[:1] == "4" else Packet(encoded_packet=message)
         except ValueError as error:
-            self._server.logger.warning("a socket was closed for what it sent: %r", error)
+            log.warning("a socket was closed for what it sent: %r", error)
             self._connection.end()
             return
         try:
             if packet is None:
                 await self._server.handlers["message"](self._socket.sid, message[1:])
-            else:
+            elif packet.packet_type <= NOOP:  # those of other types are passed over
                 await self._socket.receive(packet)
         except UnknownPacketError:
             pass

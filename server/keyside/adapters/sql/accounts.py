@@ -62,28 +62,47 @@ class SqlAccounts:
 
         await self._change(work)
 
+    async def link_owner(self, code_hash: str, at: float) -> User | None:
+        """See the port."""
+
+        def work(session: Session) -> User | None:
+            query = select(UserRow).where(UserRow.id == LinkRow.user_id, _unspent(code_hash, at))
+            row = session.exec(query).first()
+            return _user(row) if row else None
+
+        return await self._do(work)
+
     async def spend_link(
-        self, code_hash: str, at: float, *, sign_in_id: str, agent: str, expires_at: float
+        self,
+        code_hash: str,
+        at: float,
+        *,
+        sign_in_id: str,
+        value_hash: str,
+        agent: str,
+        expires_at: float,
+        in_place_of: str | None = None,
     ) -> StoredSignIn | None:
         """See the port."""
 
         def work(session: Session) -> StoredSignIn | None:
-            unspent = (col(LinkRow.code_hash) == code_hash) & (col(LinkRow.used_at).is_(None))
-            spend = update(LinkRow).where(unspent, col(LinkRow.expires_at) > at).values(used_at=at)
+            spend = update(LinkRow).where(_unspent(code_hash, at)).values(used_at=at)
             user_id = session.scalar(spend.returning(col(LinkRow.user_id)))
             if user_id is None:
                 return None
-            row = SignInRow(id=sign_in_id, user_id=user_id, agent=agent, created_at=at, expires_at=expires_at)
+            times = {"created_at": at, "expires_at": expires_at}
+            row = SignInRow(id=sign_in_id, hash=value_hash, user_id=user_id, agent=agent, **times)
             session.add(row)
+            session.exec(update(SignInRow).where(col(SignInRow.id) == in_place_of).values(revoked_at=at))
             return _sign_in(row, session.get_one(UserRow, user_id))
 
         return await self._change(work)
 
-    async def sign_in(self, sign_in_id: str, at: float) -> StoredSignIn | None:
+    async def sign_in(self, value_hash: str, at: float) -> StoredSignIn | None:
         """See the port."""
 
         def work(session: Session) -> StoredSignIn | None:
-            row = session.exec(_live_sign_ins(at).where(SignInRow.id == sign_in_id)).first()
+            row = session.exec(_live_sign_ins(at).where(SignInRow.hash == value_hash)).first()
             return _sign_in(*row) if row else None
 
         return await self._do(work)
@@ -158,7 +177,12 @@ class SqlAccounts:
 
     async def recall(self, key: str) -> str | None:
         """See the port."""
-        return await self._do(lambda session: _value(session, key))
+
+        def work(session: Session) -> str | None:
+            row = session.get(MetaRow, key)
+            return row.value if row else None
+
+        return await self._do(work)
 
     async def remember(self, key: str, value: str) -> None:
         """See the port."""
@@ -166,15 +190,10 @@ class SqlAccounts:
         put = put.on_conflict_do_update(index_elements=["key"], set_={"value": value})
         await self._change(lambda session: session.exec(put))
 
-    async def remember_once(self, key: str, value: str) -> str:
-        """See the port."""
 
-        def work(session: Session) -> str:
-            session.exec(insert(MetaRow).values(key=key, value=value).on_conflict_do_nothing())
-            return _value(session, key) or value
-
-        kept = await self.recall(key)
-        return await self._change(work) if kept is None else kept
+def _unspent(code_hash: str, at: float) -> Any:
+    unspent = (col(LinkRow.code_hash) == code_hash) & (col(LinkRow.used_at).is_(None))
+    return unspent & (col(LinkRow.expires_at) > at)
 
 
 def _live_sign_ins(at: float) -> Any:
@@ -184,11 +203,6 @@ def _live_sign_ins(at: float) -> Any:
 
 def _live_tokens() -> Any:
     return select(TokenRow, UserRow).where(TokenRow.user_id == UserRow.id, col(TokenRow.revoked_at).is_(None))
-
-
-def _value(session: Session, key: str) -> str | None:
-    row = session.get(MetaRow, key)
-    return row.value if row else None
 
 
 def _user(row: UserRow) -> User:

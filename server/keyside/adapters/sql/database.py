@@ -17,7 +17,7 @@ from sqlmodel import Session
 from keyside.services.ports import Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0003"
+HEAD = "0004"
 """The newest of them."""
 PAGE_BYTES = 2048
 """The page size of a new database: half of SQLite's default, because most commits write only a few lines of text."""

@@ -10,17 +10,28 @@ from sqlalchemy import Connection, delete, insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from keyside.adapters.sql import log_read, run_read, tree_read
+from keyside.adapters.sql import event_read, log_read, run_read, tree_read
 from keyside.adapters.sql.database import Database
 from keyside.adapters.sql.tables import CHAT, META
-from keyside.adapters.sql.tail import StoredFrame
+from keyside.adapters.sql.tail import StoredFrame, Tail
 from keyside.adapters.sql.writer import SqlWriter, settle
-from keyside.core.changes import Changes, Entry
+from keyside.core.changes import Changes, Entry, Name
+from keyside.core.fitting import FIELDS, first_of
 from keyside.core.run import BOUND, Run
 from keyside.core.tree import Link
 from keyside.protocol.base import iso
 from keyside.protocol.entities import Chat, Message
-from keyside.services.ports import Conflict, Page, RemovedRun, Stored, Unavailable, View
+from keyside.services.ports import (
+    MOST_PAGE,
+    MOST_READ,
+    Conflict,
+    Page,
+    Piece,
+    RemovedRun,
+    Stored,
+    Unavailable,
+    View,
+)
 
 T = TypeVar("T")
 
@@ -80,32 +91,38 @@ class SqlChatLog:
 
     # --- events ----------------------------------------------------------------------------------
 
-    async def read(self, chat_id: int, *, after: int) -> tuple[Entry, ...] | None:
+    async def read(
+        self, chat_id: int, *, after: int, most: int = MOST_READ, strict: bool = False
+    ) -> tuple[Entry, ...] | None:
         """See `ChatLog`."""
         if after > _LARGEST:
             return None
         for _ in range(_RETRIES):
-            loaded = await self._query(partial(log_read.load_events, chat_id=chat_id, after=after))
+            loaded = await self._query(lambda s: event_read.load_events(s, chat_id, after, most, strict=strict))
             if loaded is None or after < loaded.floor:
                 return None
-            frames = self._frames_of(loaded.running, after)
-            if frames is None:
+            tails = self._tails_of(loaded.running)
+            if tails is None:  # one of the runs has ended since the database was read
                 continue
-            for run, stored in frames:
-                loaded.entries += log_read.entries_of(run, stored)
-            entries = _without_gap(loaded.entries, after)
-            top = max([loaded.seq, *(self._committed.tails[run.key].seq for run, _ in frames)])
-            if after > top:
+            if after > max([loaded.seq, *(tail.seq for _, tail in tails)]):
                 return None
-            if after + len(entries) >= loaded.seq:
-                return entries
+            last = loaded.last
+            for run, tail in tails:
+                frames, last = _frames_until(last, tail, after, most)
+                loaded.entries += [event_read.entry_of(run, frame) for frame in frames]
+            entries = _without_gap(loaded.entries, after)
+            if after + len(entries) >= min(last, loaded.seq):
+                return first_of(entries, most, strict=strict)
         raise Unavailable("the chat changes faster than it can be read")
 
-    def _frames_of(self, running: list[Run], after: int) -> list[tuple[Run, list[StoredFrame]]] | None:
-        """The lines of running runs; `None` where one of them has ended since the database was read."""
-        tails = [self._committed.tails.get(run.key) for run in running]
-        found = [(run, list(tail.frames(after))) for run, tail in zip(running, tails, strict=True) if tail is not None]
+    def _tails_of(self, running: list[Run]) -> list[tuple[Run, Tail]] | None:
+        """The lines of running runs; `None` where one is not running any more."""
+        found = [(run, tail) for run in running if (tail := self._committed.tails.get(run.key)) is not None]
         return found if len(found) == len(running) else None
+
+    async def changed_after(self, chat_id: int, seq: int, names: Collection[Name]) -> frozenset[Name]:
+        """See `ChatLog`."""
+        return await self._query(lambda s: event_read.load_changed(s, chat_id, seq, names))
 
     async def changed_at(self, chat_id: int) -> int:
         """See `ChatLog`."""
@@ -125,16 +142,9 @@ class SqlChatLog:
 
     # --- chats and messages ----------------------------------------------------------------------
 
-    async def view(self, chat_id: int, *, limit: int) -> View | None:
+    async def view(self, chat_id: int, *, limit: int, most: int = MOST_READ) -> View | None:
         """See `ChatLog`."""
-        for _ in range(_RETRIES):
-            view = await self._query(lambda s: log_read.load_view(s, chat_id, limit))
-            if view is None:
-                return None
-            runs = self._as_their_lines_say(view.runs)
-            if runs is not None:
-                return replace(view, runs=runs)
-        raise Unavailable("the chat changes faster than it can be read")
+        return await self._query(lambda s: log_read.load_view(s, chat_id, limit, most))
 
     async def chat(self, user_id: int, chat_id: int) -> Chat | None:
         """See `ChatLog`."""
@@ -148,22 +158,21 @@ class SqlChatLog:
 
     async def chats(self, user_id: int, *, limit: int, cursor: str | None = None) -> Page:
         """See `ChatLog`."""
-        try:
-            return await self._query(lambda s: log_read.load_chats(s, user_id, limit, cursor))
-        except OverflowError as error:
-            raise ValueError("no list gave out this cursor") from error
+        return await self._query(lambda s: log_read.load_chats(s, user_id, limit, cursor))
 
     async def hidden_before(self, at: float) -> tuple[tuple[int, int], ...]:
         """See `ChatLog`."""
         return await self._query(lambda s: log_read.load_hidden_before(s, at))
 
-    async def messages(self, user_id: int, chat_id: int) -> tuple[Message, ...]:
+    async def messages(self, user_id: int, chat_id: int, *, cursor: str | None = None, most: int = MOST_PAGE) -> Piece:
         """See `ChatLog`."""
-        return await self._query(lambda s: tree_read.load_messages(s, user_id, chat_id))
+        return await self._query(lambda s: tree_read.load_messages(s, user_id, chat_id, cursor, most))
 
-    async def branch(self, user_id: int, chat_id: int, leaf_id: str) -> tuple[Message, ...]:
+    async def branch(
+        self, user_id: int, chat_id: int, leaf_id: str, *, cursor: str | None = None, most: int = MOST_PAGE
+    ) -> Piece:
         """See `ChatLog`."""
-        return await self._query(lambda s: tree_read.load_branch(s, user_id, chat_id, leaf_id))
+        return await self._query(lambda s: tree_read.load_branch(s, user_id, chat_id, leaf_id, cursor, most))
 
     async def links(self, user_id: int, chat_id: int) -> tuple[Link, ...]:
         """See `ChatLog`."""
@@ -263,6 +272,19 @@ def _as_a_conflict(result: Any) -> Any:
 
 def _only(runs: tuple[Run, ...]) -> Run | None:
     return runs[0] if runs else None
+
+
+def _frames_until(last: int, tail: Tail, after: int, most: int) -> tuple[list[StoredFrame], int]:
+    """The frames of a tail between two events, as many as weigh `most`; and `last`, or where they are cut off."""
+    taken: list[StoredFrame] = []
+    for frame in tail.frames(after):
+        if frame.seq > last:
+            break
+        if most < 0:
+            return taken, taken[-1].seq
+        most -= FIELDS + sum(map(len, frame.lines))
+        taken.append(frame)
+    return taken, last
 
 
 def _without_gap(found: list[Entry], after: int) -> tuple[Entry, ...]:

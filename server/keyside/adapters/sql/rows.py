@@ -1,9 +1,10 @@
 """Converts between the rows of the tables and the records of the core."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from keyside.adapters.sql import stored_run
 from keyside.adapters.sql.tables import RunRow
@@ -13,7 +14,7 @@ from keyside.protocol.entities import Chat, Connection, Message
 
 _CONNECTIONS = TypeAdapter(list[Connection])
 _EXTRA = {"error", "tool_calls", "images", "citations"}
-_MESSAGE = set(Message.model_fields) - _EXTRA
+_MESSAGE = set(Message.model_fields) - _EXTRA - {"partial"}
 
 
 def message_values(user_id: int, message: Message) -> dict[str, Any]:
@@ -71,5 +72,12 @@ def connections_json(connections: tuple[Connection, ...]) -> str:
 
 
 def connections_of(text: str) -> tuple[Connection, ...]:
-    """The connections of a text that `connections_json` returned."""
-    return tuple(_CONNECTIONS.validate_json(text))
+    """The connections of a text that `connections_json` returned, maybe in an older version.
+
+    One that is no connection today is left out: its executor announces it again.
+    """
+    found = []
+    for one in json.loads(text):
+        with suppress(ValidationError):
+            found.append(Connection.model_validate(one))
+    return tuple(found)

@@ -1,16 +1,16 @@
 """The SQL log's queries for runs, built once. Each goes by an index, whose condition stands in it literally."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select, text, union_all
+from sqlalchemy import Select, bindparam, func, select, text, union_all
 from sqlmodel import Session
 
 from keyside.adapters.sql import stored_run
 from keyside.adapters.sql.each import each, listed
 from keyside.adapters.sql.tables import CHAT, REMOVED_RUN, RUN
-from keyside.core.run import Run
-from keyside.services.ports import RemovedRun
+from keyside.core.run import BOUND, Run
+from keyside.services.ports import MOST_RUNS, RemovedRun
 
 _OLDEST_FIRST = RUN.c.n
 _OF_USER = RUN.c.user_id == bindparam("user_id")
@@ -32,7 +32,6 @@ _NUMBERED = union_all(
 _ON_CHANNEL = _RUNS.where(RUN.c.channel == bindparam("channel")).order_by(_OLDEST_FIRST).limit(1)
 _IN_CHAT = _RUNS.where(RUN.c.chat_id == bindparam("chat_id"), _OPEN).order_by(_OLDEST_FIRST)
 _OF_MESSAGES = _IN_CHAT.where(RUN.c.message_id.in_(each("message_ids")))
-_NAMED = _RUNS.where(_OF_USER, RUN.c.id.in_(each("ids")))
 _OF_EXECUTOR = _RUNS.where(RUN.c.executor == bindparam("executor")).order_by(_OLDEST_FIRST)
 _QUEUED = (
     _RUNS.where(_OPEN, text("run.state = 'queued'"), RUN.c.n > bindparam("after"))
@@ -43,6 +42,20 @@ _QUEUED_OF_USER = _QUEUED.where(_OF_USER)
 _DUE = _RUNS.where(RUN.c.deadline <= bindparam("now")).order_by(RUN.c.deadline, RUN.c.n).limit(bindparam("most"))
 _NEXT_DEADLINE = select(RUN.c.deadline).where(RUN.c.deadline < float("inf")).order_by(RUN.c.deadline).limit(1)
 _HELD = _RUNS.where(text("run.held = 1")).order_by(_OLDEST_FIRST)
+
+_OUTLINE = func.json_replace(
+    *(RUN.c.body, "$.request.params", func.json("{}"), "$.ask.params", func.json("{}"), "$.prefix", None)
+)
+"""A run's body without what may be large and is not shown."""
+_OUTLINES = select(RUN.c.n, _OUTLINE.label("body"), CHAT.c.hidden).join_from(RUN, CHAT, CHAT.c.id == RUN.c.chat_id)
+_NAMED = _OUTLINES.where(_OF_USER, RUN.c.id.in_(each("ids")))
+_NUMBERS = select(RUN.c.n).where(RUN.c.chat_id == bindparam("chat_id"), _OPEN)
+_NUMBERS_OF_MESSAGES = _NUMBERS.where(RUN.c.message_id.in_(each("message_ids")))
+_NEWEST_NUMBERS = _NUMBERS.order_by(RUN.c.n.desc()).limit(MOST_RUNS)
+_BY_NUMBER = _OUTLINES.where(RUN.c.n.in_(each("numbers"))).order_by(_OLDEST_FIRST)
+_WRITING = _OUTLINES.where(
+    RUN.c.chat_id == bindparam("chat_id"), _OPEN, RUN.c.state.in_([state.value for state in BOUND])
+).order_by(_OLDEST_FIRST)
 
 
 def _run_of(row: Any) -> Run:
@@ -84,9 +97,29 @@ def load_runs_in(session: Session, chat_id: int, message_ids: Collection[str] | 
 
 
 def load_named(session: Session, user_id: int, chat_id: int, ids: Collection[str]) -> dict[str, Run]:
-    """Runs of a chat, by their ids."""
+    """Outlines of runs of a chat, by their ids."""
     found = _runs(session, _NAMED, user_id=user_id, ids=listed(ids))
     return {run.id: run for run in found if run.chat_id == chat_id}
+
+
+def load_writing(session: Session, chat_id: int) -> tuple[Run, ...]:
+    """Outlines of a chat's runs that are bound to an executor."""
+    return _runs(session, _WRITING, chat_id=chat_id)
+
+
+def load_shown(session: Session, chat_id: int, message_ids: Collection[str]) -> tuple[Run, ...]:
+    """Outlines of runs that have not ended for good: those of the messages, and the newest of the chat."""
+    connection = session.connection()
+    values = {"chat_id": chat_id, "message_ids": listed(message_ids)}
+    numbers = {*connection.execute(_NUMBERS_OF_MESSAGES, values).scalars()}
+    numbers.update(connection.execute(_NEWEST_NUMBERS, {"chat_id": chat_id}).scalars())
+    return tuple(load_numbered(session, numbers).values())
+
+
+def load_numbered(session: Session, numbers: Iterable[int]) -> dict[int, Run]:
+    """Outlines of the runs whose rows have these numbers, oldest first."""
+    rows = session.connection().execute(_BY_NUMBER, {"numbers": listed(numbers)})
+    return {row.n: _run_of(row) for row in rows}
 
 
 def load_runs_of(session: Session, executor: str) -> tuple[Run, ...]:

@@ -170,10 +170,11 @@ class LinkRow(SQLModel, table=True):
 
 
 class SignInRow(SQLModel, table=True):
-    """A browser that is signed in."""
+    """A browser that is signed in. `hash` is that of the value in its cookie, which is not stored itself."""
 
     __tablename__ = "signin"
     id: str = Field(primary_key=True)
+    hash: str = Field(unique=True)
     user_id: int = Field(foreign_key="user.id", index=True)
     agent: str
     created_at: float
@@ -195,7 +196,7 @@ class TokenRow(SQLModel, table=True):
 
 
 class MetaRow(SQLModel, table=True):
-    """Values of the installation, such as the secret that signs cookies."""
+    """Values of the installation, such as the address of the running server. No secret is among them."""
 
     __tablename__ = "meta"
     key: str = Field(primary_key=True)

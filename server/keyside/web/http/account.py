@@ -8,8 +8,9 @@ from keyside.protocol.base import iso
 from keyside.protocol.commands import (
     Account,
     Link,
+    LinkCode,
+    LinkOwner,
     NewToken,
-    Redeem,
     SignIn,
     SignInPage,
     Token,
@@ -18,38 +19,55 @@ from keyside.protocol.commands import (
 from keyside.services.account_store import StoredSignIn, StoredToken
 from keyside.services.accounts import Identity
 from keyside.web.auth import Authenticator
+from keyside.web.client_address import ClientAddress
 from keyside.web.http.errors import documented
+from keyside.web.http.json_body import JsonRoute
+from keyside.web.http.parameters import PathId
 
 MAX_AGENT = 300
 
 
-def account_router(authenticator: Authenticator) -> APIRouter:
+def account_router(authenticator: Authenticator, address: ClientAddress) -> APIRouter:
     """The routes of the account API."""
-    router = APIRouter(prefix="/api", tags=["account"])
-    _add_sign_in(router, authenticator)
+    router = APIRouter(prefix="/api", tags=["account"], route_class=JsonRoute)
+    _add_sign_in(router, authenticator, address)
+    _add_session(router, authenticator)
     _add_links(router, authenticator)
     _add_tokens(router, authenticator)
     return router
 
 
-def _add_sign_in(router: APIRouter, authenticator: Authenticator) -> None:
+def _add_sign_in(router: APIRouter, authenticator: Authenticator, address: ClientAddress) -> None:
     accounts = authenticator.accounts
-    Anyone = Annotated[Identity, Depends(authenticator.current())]  # noqa: N806
+    refusals = documented("bad_request", "link_invalid", "bad_origin", "too_many_attempts")
 
-    @router.post("/auth/redeem", responses=documented("bad_request", "link_invalid", "bad_origin", "too_many_attempts"))
-    async def redeem(body: Redeem, request: Request, response: Response) -> Account:
-        """Signs this browser in with the code of a one-time link, and sets a cookie."""
+    @router.post("/auth/links/check", responses=refusals)
+    async def check(body: LinkCode, request: Request) -> LinkOwner:
+        """Whose account a one-time link signs in to, and who is signed in now. The link stays good."""
+        authenticator.check_origin(request.headers)
+        owner = await accounts.link_owner(body.code, address.of(request.scope))
+        now = await authenticator.signed_in(request.headers)
+        return LinkOwner(id=owner.id, name=owner.name, signed_in=_account(now) if now else None)
+
+    @router.post("/auth/redeem", responses=refusals)
+    async def redeem(body: LinkCode, request: Request, response: Response) -> Account:
+        """Signs this browser in with the code of a one-time link, and sets a cookie. An older sign-in of it ends."""
         authenticator.check_origin(request.headers)
         agent = request.headers.get("user-agent", "")[:MAX_AGENT]
-        address = request.client.host if request.client else ""
-        sign_in_id, identity = await accounts.redeem(body.code, agent, address)
-        await authenticator.sign_in(response, sign_in_id)
-        return Account(id=identity.user_id, name=identity.name, auth=authenticator.mode)
+        before = await authenticator.signed_in(request.headers)
+        made = await accounts.redeem(body.code, agent, address.of(request.scope), before)
+        authenticator.sign_in(response, made.value)
+        return _account(made.identity)
+
+
+def _add_session(router: APIRouter, authenticator: Authenticator) -> None:
+    accounts = authenticator.accounts
+    Anyone = Annotated[Identity, Depends(authenticator.current())]  # noqa: N806
 
     @router.get("/auth/me", responses=documented("unauthorized"))
     async def me(identity: Anyone) -> Account:
         """The account of the caller."""
-        return Account(id=identity.user_id, name=identity.name, auth=authenticator.mode)
+        return _account(identity)
 
     @router.post("/auth/logout", status_code=204, responses=documented("unauthorized", "bad_origin"))
     async def logout(identity: Anyone, response: Response) -> None:
@@ -68,7 +86,7 @@ def _add_links(router: APIRouter, authenticator: Authenticator) -> None:
     async def new_link(identity: Person) -> Link:
         """Creates a one-time link that signs another browser in to the same account."""
         link = await accounts.new_link(identity.user_id)
-        return Link(url=f"{authenticator.origins.public}/#{link.code}", expires_at=iso(link.expires_at))
+        return Link(url=link.url(authenticator.origins.public), expires_at=iso(link.expires_at))
 
     @router.get("/auth/sessions", responses=documented("unauthorized", "forbidden"))
     async def sign_ins(identity: Person) -> SignInPage:
@@ -77,7 +95,7 @@ def _add_links(router: APIRouter, authenticator: Authenticator) -> None:
         return SignInPage(items=[_sign_in(one, identity) for one in found])
 
     @router.delete("/auth/sessions/{id}", status_code=204, responses=documented(*refusals, "not_found"))
-    async def revoke_sign_in(id: str, identity: Person) -> None:
+    async def revoke_sign_in(id: PathId, identity: Person) -> None:
         """Signs a browser out."""
         await accounts.revoke_sign_in(identity.user_id, id)
 
@@ -95,14 +113,18 @@ def _add_tokens(router: APIRouter, authenticator: Authenticator) -> None:
 
     @router.post("/tokens", status_code=201, responses=documented("bad_request", *refusals))
     async def new_token(body: NewToken, identity: Person) -> Token:
-        """Creates a token. Only this answer shows the secret token itself."""
+        """Creates a token. Only this answer shows the secret token itself. None is made for shared executors."""
         stored, token = await accounts.new_token(identity.user_id, body.name, body.scopes)
         return _token(stored, token)
 
     @router.delete("/tokens/{id}", status_code=204, responses=documented(*refusals, "not_found"))
-    async def revoke_token(id: str, identity: Person) -> None:
+    async def revoke_token(id: PathId, identity: Person) -> None:
         """Revokes a token."""
         await accounts.revoke_token(identity.user_id, id)
+
+
+def _account(identity: Identity) -> Account:
+    return Account(id=identity.user_id, name=identity.name, auth="off" if identity.kind == "off" else "local")
 
 
 def _sign_in(stored: StoredSignIn, asking: Identity) -> SignIn:

@@ -25,6 +25,8 @@ class BodyRefused(HTTPException):
 
 RETRY_SECONDS = 5
 """The value of `Retry-After` in every answer with status 503."""
+_MOST_OF_PATH = 200
+"""How many characters of an unknown path are repeated."""
 
 
 def answer(error: KeysideError, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -34,6 +36,12 @@ def answer(error: KeysideError, *, status: int | None = None, headers: Mapping[s
     status = status or error.kind.status
     later = {"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     return JSONResponse(ErrorBody(error=detail).model_dump(), status, headers=later | dict(headers or {}))
+
+
+def nothing_at(method: str, path: str) -> KeysideError:
+    """The error for a path that is not served."""
+    hint = " Leave out the slash at its end." if path.endswith("/") and path != "/" else ""
+    return KeysideError("not_found", f"There is no {method} {path[:_MOST_OF_PATH]}.{hint}")
 
 
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
@@ -78,7 +86,10 @@ async def _unavailable(_request: Request, _error: Exception) -> JSONResponse:
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return answer(KeysideError("bad_request", sentence(error.errors()[0])))
+    first = error.errors()[0]
+    if first["loc"][:1] == ("path",):  # an id that cannot be one is the id of nothing
+        return answer(KeysideError("not_found"))
+    return answer(KeysideError("bad_request", sentence(first)))
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -88,7 +99,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         told = KeysideError("bad_request", f"{request.method} is not possible here.")
     elif status == HTTPStatus.NOT_FOUND:
-        told = KeysideError("not_found", f"There is no {request.method} {request.url.path}.")
+        told = nothing_at(request.method, request.url.path)
     elif status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         told = KeysideError("too_large")
     else:
@@ -106,8 +117,6 @@ def sentence(error: Mapping[str, Any]) -> str:
     place, *path = [str(part) for part in error["loc"]] or ["body"]
     message = str(error["msg"]).removeprefix("Value error, ")
     message = f"{message[:1].lower()}{message[1:]}"
-    if error["type"] == "json_invalid":
-        return "The body is not valid JSON."
     if not path:
         return f"The {place} is not as it should be: {message}."
     return f"'{'.'.join(path)}' in the {place} is not as it should be: {message}."

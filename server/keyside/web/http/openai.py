@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from keyside.core.reading import Delta
 from keyside.core.run import Run, State
 from keyside.core.transcript import Transcript
-from keyside.protocol.base import Id, Timeout, Wire
+from keyside.protocol.base import Id, Ordinal, SocketId, Timeout, Wire
 from keyside.protocol.commands import NewRun, UserTurn
 from keyside.protocol.errors import ERRORS, KeysideError
 from keyside.protocol.wire import MAX_REQUEST
@@ -23,6 +23,7 @@ from keyside.services.api_calls import ApiCall, ApiCalls, Chunk, Ended
 from keyside.web.auth import Authenticator
 from keyside.web.http.disconnects import unless_gone
 from keyside.web.http.errors import RETRY_SECONDS, sentence
+from keyside.web.http.json_body import JsonRoute, value_of
 
 MAX_WAIT = 3600
 """Seconds."""
@@ -37,23 +38,25 @@ class ChatCompletion(Wire):
     model: str = Field(min_length=1, max_length=400)
     messages: list[dict[str, Any]] = Field(min_length=1)
     stream: bool = False
-    session_id: str | None = Field(default=None, max_length=100)
+    session_id: SocketId | None = None
     executor_id: Id | None = None
-    chat_id: int | None = None
+    chat_id: Ordinal | None = None
     first_line_timeout: Timeout | None = None
     idle_timeout: Timeout | None = None
 
 
 def openai_router(authenticator: Authenticator, api_calls: ApiCalls) -> APIRouter:
     """`POST /api/chat/completions`."""
-    router = APIRouter(tags=["openai"])
+    router = APIRouter(tags=["openai"], route_class=JsonRoute)
     Caller = Annotated[Identity, Depends(authenticator.current("api"))]  # noqa: N806
 
     @router.post("/api/chat/completions", response_model=None)
     async def completions(request: Request, who: Caller) -> Response:
         """An OpenAI chat completion. `session_id` names the socket that is to run it."""
         try:
-            asked, new = _read(await request.body())
+            asked, new = _read(b"".join([part async for part in request.stream()]))
+            if asked.chat_id is not None:
+                who.require("chats")
             key, wait_seconds = _key(request), _wait(request)
             async with AsyncExitStack() as stack:
                 opened = api_calls.open(who.user_id, asked.chat_id, new, key=key, wait_seconds=wait_seconds)
@@ -72,7 +75,7 @@ def openai_router(authenticator: Authenticator, api_calls: ApiCalls) -> APIRoute
 def _read(content: bytes) -> tuple[ChatCompletion, NewRun]:
     """The body, checked before anything is begun. Raises `bad_request` or `too_large`."""
     try:
-        body = orjson.loads(content)
+        body = value_of(content)
         asked = ChatCompletion.model_validate(body)
         params = {name: value for name, value in body.items() if name not in _OURS}
         provider = params.pop("provider") if isinstance(params.get("provider"), str) else None
@@ -88,13 +91,10 @@ def _read(content: bytes) -> tuple[ChatCompletion, NewRun]:
             first_line_timeout=asked.first_line_timeout,
             idle_timeout=asked.idle_timeout,
         )
-    except orjson.JSONDecodeError as error:
-        raise KeysideError("bad_request", "The body is not valid JSON.") from error
-    except (TypeError, RecursionError) as error:
-        raise KeysideError("bad_request", "The body is nested too deeply, or holds a number out of range.") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise KeysideError("bad_request", sentence({**first, "loc": ("body", *first["loc"])})) from error
+        place = [name for name in first["loc"] if name != "params"]  # here they are the body itself
+        raise KeysideError("bad_request", sentence({**first, "loc": ("body", *place)})) from error
     return asked, new
 
 

@@ -162,7 +162,16 @@ async def listening(
             await asyncio.wait_for(serving, SECONDS)
 
 
-def request(method: str = "GET", path: str = "/", body: bytes = b"", **headers: str) -> bytes:
+async def until(condition: Callable[[], object]) -> None:
+    """Returns when it holds."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0)
+
+
+def request(method: str = "GET", path: str = "/", body: bytes = b"", /, **headers: str) -> bytes:
     """A request; a body comes with its length unless the headers say something else."""
     if body and "transfer_encoding" not in headers and "content_length" not in headers:
         headers["content_length"] = str(len(body))

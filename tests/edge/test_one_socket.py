@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -59,7 +60,7 @@ async def test_who_sends_too_many_events_is_told_so_and_who_goes_on_is_closed(st
 @rule("C4")
 async def test_whoever_was_told_to_slow_down_may_go_on_after_a_while(strict: LiveServer) -> None:
     async with raw_socket(strict.url) as (socket, _):
-        acks = []
+        acks: list[Any] = []
         while not acks or acks[-1]["ok"]:
             acks.append(await socket.event("chat:close", {"chat_id": 1}))
         assert acks[-1]["error"] == {

@@ -17,6 +17,7 @@ from tests.contracts.listening import Listener, Wire, listening, request
 from tests.contracts.test_listener import code
 from tests.edge.live import SECONDS
 
+pytestmark = pytest.mark.rule("C9")
 STRANGER = 1000
 MOST = 20_000
 TOGETHER = 50_000

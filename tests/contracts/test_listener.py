@@ -14,6 +14,7 @@ from keyside.services.ports import SIGNED_IN
 from tests.contracts.listening import HEAD, Wire, listening, request, until, upgrade
 from tests.edge.live import SECONDS
 
+pytestmark = pytest.mark.rule("C9")
 CERTIFICATE = Path(__file__).parents[1] / "edge" / "localhost.pem"
 
 

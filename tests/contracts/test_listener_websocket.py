@@ -13,6 +13,7 @@ from tests.contracts.listening import CONNECT, listening
 from tests.edge.live import SECONDS
 from tests.edge.test_websocket_frames import CONTINUED, PING, frame
 
+pytestmark = pytest.mark.rule("C9")
 KINDS = pytest.mark.parametrize("kind", [GuardedWebSocket, Connection])
 
 

@@ -20,6 +20,7 @@ from tests.contracts.listening import until
 from tests.contracts.sockets import CALL, SocketWorld
 from tests.edge.live import SECONDS, SHORT_PATH, RawSocket, raw_socket
 
+pytestmark = pytest.mark.rule("C10")
 LEAN = pytest.mark.parametrize("kind", ["lean"])
 BOTH = pytest.mark.parametrize("kind", ["lean", "stock"])
 
@@ -286,6 +287,7 @@ async def say(connection: Any, packet: str) -> None:
         pass
 
 
+@pytest.mark.rule("C9")
 @BOTH
 @pytest.mark.parametrize("says", ["", "41", "3", '42["slow",1]', "5", "40/nowhere"])
 async def test_a_websocket_that_does_not_sign_in_is_ended_whatever_it_says(here: SocketWorld, says: str) -> None:
@@ -299,6 +301,7 @@ async def test_a_websocket_that_does_not_sign_in_is_ended_whatever_it_says(here:
     await no_session_is_left(here)
 
 
+@pytest.mark.rule("C9")
 @BOTH
 async def test_a_session_by_polling_that_does_not_sign_in_is_ended_though_it_never_polls(here: SocketWorld) -> None:
     in_a_moment(here)
@@ -312,6 +315,7 @@ async def no_session_is_left(here: SocketWorld) -> None:
     await until(lambda: not (here.sio.eio.sockets or here.sio.environ or here.sio._ending))
 
 
+@pytest.mark.rule("C9")
 @BOTH
 async def test_a_session_that_signs_out_is_ended(here: SocketWorld) -> None:
     in_a_moment(here)
@@ -342,6 +346,7 @@ async def until_told(connection: Any) -> None:
             pass
 
 
+@pytest.mark.rule("C9")
 @BOTH
 async def test_a_session_that_the_server_signs_out_is_ended(here: SocketWorld) -> None:
     in_a_moment(here)
@@ -359,6 +364,7 @@ async def test_a_session_that_the_server_signs_out_is_ended(here: SocketWorld) -
     await no_session_is_left(here)
 
 
+@pytest.mark.rule("C9")
 @BOTH
 async def test_the_oldest_sessions_without_sign_in_make_room(here: SocketWorld) -> None:
     in_a_moment(here, seconds=1000, per_address=2)

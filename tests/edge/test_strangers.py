@@ -11,7 +11,7 @@ from tests.contracts.listening import Wire
 from tests.contracts.test_listener import code
 from tests.edge.live import SECONDS, SHORT_PATH, Client, LiveServer, raw_socket
 
-pytestmark = pytest.mark.rule("C1")
+pytestmark = pytest.mark.rule("C9")
 LIMITS = {
     "max_header": "4096",
     "stranger_body": "2048",

@@ -13,6 +13,7 @@ import uvicorn
 from keyside.adapters.listener.http import Guard, GuardedHttp
 from keyside.adapters.listener.server import GuardedServer
 from keyside.adapters.listener.strangers import Strangers
+from keyside.adapters.listener.turns import Turns
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from tests.edge.live import SECONDS
 
@@ -137,7 +138,7 @@ async def listening(
 ) -> AsyncIterator[Listener]:
     """Serves the application until the end of the block."""
     strangers = Strangers(per_address=per_address, in_all=1000)
-    guard = Guard(strangers, HEAD, seconds, CONNECT, is_proxy, lambda scope: scope["client"][0])
+    guard = Guard(strangers, Turns(), HEAD, seconds, CONNECT, is_proxy, lambda scope: scope["client"][0])
     config = uvicorn.Config(
         app,
         http=GuardedHttp,

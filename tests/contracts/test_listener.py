@@ -160,7 +160,9 @@ async def test_only_so_many_requests_may_wait_for_an_answer() -> None:
             assert (await wire.answer()).status == 200
         app.go_on.clear()
         wire = await listener.wire()
-        await wire.send(request("GET", "/later") + request() * 40)
+        await wire.send(request("GET", "/later"))
+        await until(lambda: len(app.asked) == 18)
+        await wire.send(request() * 40)
         await wire.end()
     assert app.asked == ["/later", *["/"] * 16, "/later"]
 
@@ -290,7 +292,9 @@ async def test_an_upgrade_behind_an_answer_ends_the_connection_and_the_answer_he
     app = App()
     async with listening(app, websocket=GuardedWebSocket) as listener:
         wire = await listener.wire()
-        await wire.send(request("GET", "/listen") + upgrade())
+        await wire.send(request("GET", "/listen"))
+        await app.is_asked()
+        await wire.send(upgrade())
         assert b"101" not in await wire.end()
         await asyncio.wait_for(app.gone.wait(), SECONDS)
         assert len(listener.strangers) == 0

@@ -307,14 +307,7 @@ async def ask(http: httpx.AsyncClient, *, model: str = "desk/m", chat_id: int | 
 async def message_of(http: httpx.AsyncClient, started: Any) -> Any:
     """The assistant's message as HTTP shows it."""
     chat_id, id = started["run"]["chat_id"], started["assistant_message"]["id"]
-    page: Any = {"next_cursor": ""}
-    while page["next_cursor"] is not None:
-        params = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
-        page = (await http.get(f"/api/chats/{chat_id}/messages", params=params)).json()
-        for message in page["items"]:
-            if message["id"] == id:
-                return message
-    raise AssertionError(f"the chat has no message {id}")
+    return (await http.get(f"/api/chats/{chat_id}/messages/{id}")).json()["message"]
 
 
 async def events_of(

@@ -172,8 +172,8 @@ async def test_of_many_sign_ins_the_newest_are_kept(store: AccountStore) -> None
     await store.add_link("of another", other.id, 1, 500)
     await spend(store, "of another", 2, "theirs")
     for number in range(MOST_SIGN_INS + 2):
-        await store.add_link("code", user.id, 1, 500)
-        assert await spend(store, "code", 10 + number / 1000, f"s{number}")
+        await store.add_link(f"code {number}", user.id, 1, 500)
+        assert await spend(store, f"code {number}", 10 + number / 1000, f"s{number}")
         await store.revoke_sign_in(user.id, "s0", 10)
     kept = {one.id for one in await store.sign_ins(user.id, 20)}
     assert kept == {f"s{number}" for number in range(2, MOST_SIGN_INS + 2)}

@@ -74,7 +74,8 @@ class AccountStore(Protocol):
     ) -> StoredSignIn | None:
         """Spends the link, stores the sign-in and revokes the one that it takes the place of, in one transaction.
 
-        Sign-ins of the user that have ended are deleted, and the oldest that are more than `MOST_SIGN_INS`. Returns `None` if the link is not valid. Of several simultaneous callers, one gets the sign-in.
+        Sign-ins of the user that have ended are deleted, and the oldest that are more than `MOST_SIGN_INS`.
+        Returns `None` if the link is not valid. Of several simultaneous callers, one gets the sign-in.
         """
         ...
 

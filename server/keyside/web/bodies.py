@@ -113,7 +113,7 @@ class _Body:
         return message
 
     async def listen(self) -> Message:
-        """In place of the server's where a body means nothing: there seems to be none, and what comes is passed over."""
+        """In place of the server's where a body means nothing: there seems to be none; what comes is passed over."""
         if not self._is_listened_to:
             self._is_listened_to = True
             return {"type": "http.request", "body": b"", "more_body": False}

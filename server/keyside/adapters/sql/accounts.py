@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, delete, update
+from sqlalchemy import Connection, delete, text, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
@@ -61,7 +61,12 @@ class SqlAccounts:
             session.add(LinkRow(code_hash=code_hash, user_id=user_id, expires_at=expires_at))
             session.flush()
             mine = col(LinkRow.user_id) == user_id
-            kept = select(LinkRow.code_hash).where(mine).order_by(col(LinkRow.expires_at).desc()).limit(MOST_LINKS)
+            kept = (
+                select(LinkRow.code_hash)
+                .where(mine)
+                .order_by(col(LinkRow.expires_at).desc(), text("rowid DESC"))
+                .limit(MOST_LINKS)
+            )
             session.exec(delete(LinkRow).where(mine, col(LinkRow.code_hash).not_in(kept)))
 
         await self._change(work)

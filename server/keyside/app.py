@@ -48,7 +48,7 @@ from keyside.web.auth import Authenticator
 from keyside.web.bodies import Bodies, BodyLimits
 from keyside.web.http.account import account_router
 from keyside.web.http.docs import serve_docs
-from keyside.web.http.errors import handle_errors
+from keyside.web.http.errors import EVERYWHERE, handle_errors
 from keyside.web.http.health import health_router
 from keyside.web.http.native import native_router
 from keyside.web.http.openai import openai_router
@@ -222,7 +222,7 @@ def create_app(
 
 
 def _api(services: Services, authenticator: Authenticator, pages: Pages) -> FastAPI:
-    api = FastAPI(title="Keyside", version=__version__, docs_url=None, redoc_url=None)
+    api = FastAPI(title="Keyside", version=__version__, docs_url=None, redoc_url=None, responses=EVERYWHERE)
     handle_errors(api)
     serve_docs(api)
     api.include_router(health_router(services.store.chat_log))

@@ -19,9 +19,9 @@ MOST_TOLD = 40
 class Size:
     """How much one round sends: requests of each kind to each route, events of each caller, and connections."""
 
-    requests: int = 3
-    events: int = 60
-    connections: int = 120
+    requests: int = 2
+    events: int = 50
+    connections: int = 100
 
 
 @dataclass
@@ -41,8 +41,9 @@ class Result:
     def line(self) -> str:
         """Its figures."""
         return (
-            f"{self.transport}, seed {self.seed}: {self.rounds} rounds, {self.requests} requests, {self.events} events, "
-            f"{self.connections} connections, memory +{self.growth / 2**20:.0f} MiB, {len(self.wrong)} wrong"
+            f"{self.transport}, seed {self.seed}: {self.rounds} rounds, {self.requests} requests, "
+            f"{self.events} events, {self.connections} connections, "
+            f"memory +{self.growth / 2**20:.0f} MiB, {len(self.wrong)} wrong"
         )
 
 

@@ -11,7 +11,7 @@ from random import Random
 from tests.fuzz.doors.target import ARRIVAL_SECONDS, Target
 
 AT_ONCE = 40
-END_SECONDS = 15
+END_SECONDS = 20
 """Within this a connection must have ended on which nobody has signed in: idle ones are kept for five seconds."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
@@ -23,6 +23,8 @@ class Spell:
     """What is sent on one connection: some pieces, with a turn of the event loop between them."""
 
     caller: str
+    handshake: bytes
+    """What is sent ahead of the pieces, and answered before they are sent. It may be nothing."""
     pieces: tuple[bytes, ...]
     stays: bool
     """Whether somebody may have signed in there, so that the connection may stay."""
@@ -186,7 +188,7 @@ def _websocket(dice: Random, signs_in: bool) -> bytes:
     if dice.random() < 0.3:
         frames.insert(dice.randint(0, len(frames)), _flood(dice))
     data = b"".join(frames)
-    return _HANDSHAKE + (data if dice.random() < 0.7 else _broken(data, dice))
+    return data if dice.random() < 0.7 else _broken(data, dice)
 
 
 # --- playing -------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ def _spell(dice: Random) -> Spell:
     if dice.random() < 0.05:
         data = data[: dice.randint(0, 30)]  # half-open: what follows never comes
     pieces = tuple(data[at : at + most] for at in range(0, len(data), most))
-    return Spell(caller, pieces, stays=caller == "cookie" and not is_http)
+    return Spell(caller, b"" if is_http else _HANDSHAKE, pieces, stays=caller == "cookie" and not is_http)
 
 
 async def play(target: Target, spells: Sequence[Spell]) -> None:
@@ -223,23 +225,22 @@ async def play(target: Target, spells: Sequence[Spell]) -> None:
 
 async def _cast(target: Target, spell: Spell) -> None:
     host, port = target.server.url.removeprefix("http://").split(":")
-    credentials = "\r\n".join(f"{name}: {value}" for name, value in target.headers[spell.caller].items()) or "X-A: b"
     reader, writer = await asyncio.open_connection(host, int(port))
     heard = b""
     try:
         async with asyncio.timeout(ARRIVAL_SECONDS if spell.stays else END_SECONDS):
+            if spell.handshake:
+                writer.write(_filled(target, spell.caller, spell.handshake))
+                heard += await reader.readuntil(_CRLF * 2)
             for piece in spell.pieces:
-                said = piece.replace(b"{host}", f"{host}:{port}".encode()).replace(
-                    b"{credentials}", credentials.encode()
-                )
-                writer.write(said)
+                writer.write(_filled(target, spell.caller, piece))
                 await asyncio.sleep(0)
             while part := await reader.read(65536):
                 heard += part
     except TimeoutError:
         if not spell.stays:
-            target.blame("a stranger's connection was kept", spell.pieces)
-    except OSError:  # the server has cut it off
+            target.blame("a connection was kept on which nobody has signed in", spell.caller, spell.pieces)
+    except (OSError, EOFError):  # the server has cut it off
         pass
     finally:
         writer.transport.abort()
@@ -248,4 +249,11 @@ async def _cast(target: Target, spell: Spell) -> None:
     target.hear(heard, spell.pieces)
     for status in _STATUS.findall(heard):
         if int(status) == HTTPStatus.INTERNAL_SERVER_ERROR:
-            target.blame(f"status {status.decode()}", spell.pieces)
+            target.blame("500", spell.pieces)
+
+
+def _filled(target: Target, caller: str, data: bytes) -> bytes:
+    """The bytes with the server's address and the caller's credentials."""
+    credentials = "\r\n".join(f"{name}: {value}" for name, value in target.headers[caller].items())
+    host = target.server.url.removeprefix("http://")
+    return data.replace(b"{host}", host.encode()).replace(b"{credentials}", credentials.encode() or b"X-Nobody: x")

@@ -139,7 +139,7 @@ class Session:
 @asynccontextmanager
 async def signed_in(target: Target, caller: str) -> AsyncIterator[Session]:
     """A socket of this caller's, which is an executor if it may be one, and has two runs: one is claimed."""
-    credentials = target.headers[caller]
+    credentials = target.kept if caller == "cookie" else target.headers[caller]
     token = credentials.get("authorization", "").removeprefix("Bearer ")
     address = f"{target.server.url.replace('http', 'ws', 1)}{SHORT_PATH}?EIO=4&transport=websocket"
     headers = {} if token else credentials
@@ -170,7 +170,7 @@ async def _begin_runs(target: Target, session: Session, caller: str) -> None:
         "connections": [{"id": "c1", "provider": f"mallory-{caller}", "models": [{"id": "m"}]}],
     }
     is_executor = (await session.call(["executor:ready", ready]))["ok"]
-    async with target.server.http(**target.headers["cookie"]) as http:
+    async with target.server.http(**target.kept) as http:
         session.known["own:chat"] = await new_chat(http)
         if is_executor:
             started = [await ask(http, model=f"mallory-{caller}/m") for _ in range(2)]
@@ -204,7 +204,10 @@ def draw(definitions: dict[str, Any], each: int, seed: int) -> Said:
 
 
 async def play(target: Target, said: Said) -> None:
-    """A session of each caller, one after the other."""
-    for number, caller in enumerate(CALLERS):
+    """A session of each caller, all at the same time."""
+
+    async def session(number: int, caller: str) -> None:
         async with signed_in(target, caller) as session:
             await session.play(said.events[number :: len(CALLERS)], said.answers)
+
+    await asyncio.gather(*(session(number, caller) for number, caller in enumerate(CALLERS)))

@@ -49,6 +49,8 @@ class Target:
         self.known: dict[str, object] = {}
         self.wrong: list[str] = []
         self.headers: dict[str, dict[str, str]] = {"nobody": {}}
+        self.kept: dict[str, str] = {}
+        """The headers of a browser of the attacker's that nothing signs out."""
         self._idle = 0
         self._checked = 0
         """How much of the log is looked at."""
@@ -101,6 +103,7 @@ class Target:
         for name, scopes in TOKENS.items():
             if name not in self.headers:
                 self.headers[name] = {"authorization": f"Bearer {await self.token('mallory', scopes, name)}"}
+        self.kept = self.kept or await self.sign_in()
         self.headers["cookie"] = await self.sign_in()
 
     # --- what must hold --------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
+from typing import Any
 
 import socketio
 from fastapi import FastAPI
@@ -52,7 +53,7 @@ from keyside.web.client_address import ClientAddress
 from keyside.web.gate import Gate
 from keyside.web.http.account import account_router
 from keyside.web.http.docs import serve_docs
-from keyside.web.http.errors import handle_errors
+from keyside.web.http.errors import EVERYWHERE, handle_errors
 from keyside.web.http.health import health_router
 from keyside.web.http.native import native_router
 from keyside.web.http.openai import openai_router
@@ -249,7 +250,8 @@ def _secret(settings: Settings, *, in_memory: bool) -> bytes:
 
 
 def _api(services: Services, authenticator: Authenticator, address: ClientAddress, pages: Pages) -> FastAPI:
-    api = FastAPI(title="Keyside", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+    about: dict[str, Any] = {"title": "Keyside", "version": __version__, "docs_url": None, "redoc_url": None}
+    api = FastAPI(**about, redirect_slashes=False, responses=EVERYWHERE)
     handle_errors(api)
     serve_docs(api)
     api.include_router(health_router(services.store.chat_log))

@@ -59,7 +59,7 @@ REQUESTS = (
     _json("POST", f"{_POLL}&sid=AAAA", b"40"),
     _json("POST", "/api/auth/redeem", b'{"code": "abc"}'),
     _json("POST", "/api/chats", b'{"title": "t"}'),
-    _json("POST", "/api/chat/completions", b'{"model": "m", "messages": [{"role": "user", "content": "x"}]}'),
+    _json("POST", "/api/chat/completions", b'{"model": "nobody/none", "messages": [{"role": "user", "content": "x"}]}'),
     _chunked(b'{"title":', b' "t"}', b""),
 )
 _HEADERS = (

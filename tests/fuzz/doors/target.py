@@ -93,7 +93,7 @@ class Target:
             user = await store.user(name, SystemClock().now())
             if scopes is None:
                 return (await accounts.new_link(user.id)).code
-            return (await accounts.new_token(user.id, title, scopes))[1]
+            return (await accounts.new_token(user.id, title, scopes, by_operator=True))[1]
         finally:
             writer.stop()
             database.close()

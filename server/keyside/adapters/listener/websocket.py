@@ -11,6 +11,8 @@ from keyside.services.ports import SIGNED_IN
 
 _MOST_FRAGMENTS = 1000
 """In how many frames one message may come."""
+_INVALID_TEXT = 1007
+"""The code of a close frame (RFC 6455)."""
 STALLED_SECONDS = 60
 """How long a client may read nothing of what waits for it. Then it is cut off."""
 MOST_WAITING = 32 * 1024 * 1024
@@ -73,6 +75,15 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
                 return True
         return bool(self.transport.get_write_buffer_size() > MOST_WAITING)
 
+    def send_receive_event_to_app(self) -> None:
+        """A whole message has come. uvicorn would log a traceback of text that is none."""
+        if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):
+            self.frames = []
+            self.conn.send_close(_INVALID_TEXT)
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
+
     def handle_cont(self, event: Any) -> None:
         """A further frame of a message."""
         if len(self.frames) >= _MOST_FRAGMENTS:
@@ -97,3 +108,11 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

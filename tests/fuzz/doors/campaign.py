@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from tests.fuzz.doors import events, raw, routes
 from tests.fuzz.doors.target import Bystander, Target, besieged
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "reference" / "protocol.schema.json"
+_DRAWING = threading.Lock()
+"""hypothesis parses source code as it draws, which two threads of one process must not do at the same time."""
 MOST_TOLD = 40
 """After so many faults an attack ends: there is enough to look at."""
 
@@ -66,8 +69,7 @@ async def _round(
 ) -> None:
     definitions = json.loads(SCHEMA.read_text())["$defs"]
     # Drawing comes first: it takes all of the processor, and answers are waited for with a bound in time.
-    said = await asyncio.to_thread(events.draw, definitions, size.events, seed)
-    asked = await asyncio.to_thread(routes.requests, document, size.requests, seed)
+    said, asked = await asyncio.to_thread(_draw, document, definitions, size, seed)
     spells = raw.spells(size.connections, seed)
     await target.admit()
     await asyncio.gather(
@@ -80,3 +82,10 @@ async def _round(
     result.requests += len(asked)
     result.events += len(said.events)
     result.connections += len(spells)
+
+
+def _draw(
+    document: dict[str, Any], definitions: dict[str, Any], size: Size, seed: int
+) -> tuple[events.Said, list[routes.Request]]:
+    with _DRAWING:
+        return events.draw(definitions, size.events, seed), routes.requests(document, size.requests, seed)

@@ -209,7 +209,7 @@ def _spell(dice: Random) -> Spell:
     if dice.random() < 0.05:
         data = data[: dice.randint(0, 30)]  # half-open: what follows never comes
     pieces = tuple(data[at : at + most] for at in range(0, len(data), most))
-    return Spell(caller, b"" if is_http else _HANDSHAKE, pieces, stays=caller == "cookie" and not is_http)
+    return Spell(caller, b"" if is_http else _HANDSHAKE, pieces, stays=caller == "cookie")
 
 
 async def play(target: Target, spells: Sequence[Spell]) -> None:

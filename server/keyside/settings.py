@@ -142,7 +142,8 @@ class Settings(BaseSettings):
     )
     min_rate: Bytes = Field(
         default=8 * 1024,
-        description="How many bytes of a body must arrive in a second; who is behind by more than `arrival_timeout` is refused.",
+        description="How many bytes of a body must arrive in a second. Who is behind by more than `arrival_timeout` is "
+        "refused.",
     )
     strangers_per_address: Number = Field(
         default=200,

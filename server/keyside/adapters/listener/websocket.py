@@ -106,6 +106,8 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         self._leave()
         self._is_whole()
         super().connection_lost(exc)
+        self.frames = []
+        self.conn.reader.discard()  # what refers to each other here may stay in memory for a while
         self.resume_writing()
 
     def pause_writing(self) -> None:

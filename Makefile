@@ -26,7 +26,7 @@ N ?= 60
 SEED ?= 1
 JOBS ?= 4
 
-.PHONY: help setup run dev test check audit fix schema chaos bench lock clean browser
+.PHONY: help setup run dev test check audit fix schema chaos soak bench lock clean browser
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -71,6 +71,10 @@ schema: setup ## write the JSON Schema and the TypeScript types again
 
 chaos: setup ## throw faults at everything: N schedules from SEED on, JOBS at the same time
 	$(BIN)/python -m tests.chaos --n $(N) --seed $(SEED) --jobs $(JOBS)
+
+soak: setup ## what takes too long for `make test`: ten minutes of nonsense at every door, and more chaos
+	$(BIN)/python -m tests.fuzz.doors --seconds 600 --seed $(SEED)
+	$(BIN)/python -m tests.chaos --n 200 --seed $(SEED) --jobs $(JOBS)
 
 bench: setup ## measure; see tests/benchmarks
 	$(BIN)/python -m tests.benchmarks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import Visit
@@ -90,3 +91,22 @@ async def test_a_chat_of_nobody_is_said_to_be_gone(visit: Visit, server: Keyside
     await expect(tab.page.get_by_text("There is no such chat. It may have been deleted.")).to_be_visible()
     await tab.page.get_by_role("main").get_by_role("button", name="New chat").click()
     await tab.ready()
+
+
+@pytest.mark.rule("V1")
+async def test_a_message_that_is_too_long_for_a_snapshot_is_completed(visit: Visit, server: Keyside) -> None:
+    visitor = await visit()
+    tab = await visitor.sign_in(server)
+    api, headers = tab.page.request, {"origin": tab.origin}
+    text = "It begins here." + "\n" * 1_000_000 + "It ends here."
+    made = await api.post(f"{tab.origin}/api/chats", data={"title": "Long"}, headers=headers)
+    path = f"{tab.origin}/api/chats/{(await made.json())['id']}/messages"
+    assert (await api.post(path, data={"id": "long", "role": "user", "content": text}, headers=headers)).ok
+    shown = tab.page.locator('[data-message-id="long"]')
+    async with tab.holding("**/messages/long"):
+        await tab.chats.first.click()
+        await expect(tab.get("partial")).to_contain_text("is being loaded")
+        await expect(shown).to_contain_text("It ends here.")
+        await expect(shown).not_to_contain_text("It begins here.")
+    await expect(shown).to_contain_text("It begins here.")
+    await expect(tab.get("partial")).to_have_count(0)

@@ -14,6 +14,7 @@ from keyside.adapters.listener.http import Guard, GuardedHttp
 from keyside.adapters.listener.server import GuardedServer
 from keyside.adapters.listener.strangers import Strangers
 from keyside.adapters.listener.turns import Turns
+from keyside.adapters.listener.unfinished import Unfinished
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from tests.edge.live import SECONDS
 
@@ -21,6 +22,8 @@ HEAD = 2048
 """The most bytes of a request's head here."""
 CONNECT = 1024
 """The most bytes that a stranger may send on a WebSocket here."""
+UNFINISHED = 300_000
+"""The most bytes that messages of WebSockets may have together which are not whole yet."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ async def listening(
 ) -> AsyncIterator[Listener]:
     """Serves the application until the end of the block."""
     strangers = Strangers(per_address=per_address, in_all=1000)
-    guard = Guard(strangers, Turns(), HEAD, seconds, CONNECT, is_proxy, lambda scope: scope["client"][0])
+    unfinished = Unfinished(UNFINISHED)
+    guard = Guard(strangers, Turns(), HEAD, seconds, CONNECT, unfinished, is_proxy, lambda scope: scope["client"][0])
     config = uvicorn.Config(
         app,
         http=GuardedHttp,

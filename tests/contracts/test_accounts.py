@@ -12,7 +12,7 @@ from keyside.adapters.memory.accounts import MemoryAccounts
 from keyside.adapters.sql.accounts import SqlAccounts
 from keyside.adapters.sql.database import database_of
 from keyside.adapters.sql.writer import SqlWriter
-from keyside.services.account_store import AccountStore, StoredSignIn, StoredToken
+from keyside.services.account_store import MOST_LINKS, MOST_SIGN_INS, AccountStore, StoredSignIn, StoredToken
 
 API = frozenset({"api"})
 
@@ -155,6 +155,30 @@ async def test_a_token_is_found_by_its_hash_until_it_is_revoked(store: AccountSt
     assert not await store.revoke_token(owner.id, "t1", 4)
     assert await store.token("hash1") is None
     assert await store.tokens(owner.id) == (newer,)
+
+
+async def test_of_many_links_the_newest_are_kept(store: AccountStore) -> None:
+    user, other = await store.user("owner", 1), await store.user("other", 1)
+    await store.add_link("of another", other.id, 1, 500)
+    for number in range(MOST_LINKS + 2):
+        await store.add_link(f"code {number}", user.id, 1, 100 + number)
+    owners = [await store.link_owner(f"code {number}", 2) for number in range(MOST_LINKS + 2)]
+    assert owners == [None, None] + [user] * MOST_LINKS
+    assert await store.link_owner("of another", 2) == other
+
+
+async def test_of_many_sign_ins_the_newest_are_kept(store: AccountStore) -> None:
+    user, other = await store.user("owner", 1), await store.user("other", 1)
+    await store.add_link("of another", other.id, 1, 500)
+    await spend(store, "of another", 2, "theirs")
+    for number in range(MOST_SIGN_INS + 2):
+        await store.add_link(f"code {number}", user.id, 1, 500)
+        assert await spend(store, f"code {number}", 10 + number / 1000, f"s{number}")
+        await store.revoke_sign_in(user.id, "s0", 10)
+    kept = {one.id for one in await store.sign_ins(user.id, 20)}
+    assert kept == {f"s{number}" for number in range(2, MOST_SIGN_INS + 2)}
+    assert await store.lapsed(frozenset({"s0", "s1", "s2"}), 20) == {"s0", "s1"}
+    assert [one.id for one in await store.sign_ins(other.id, 20)] == ["theirs"]
 
 
 async def test_a_value_is_kept_until_it_is_replaced(store: AccountStore) -> None:

@@ -1,7 +1,9 @@
 """HTTP connections, as bytes: how long a head may be and may take, what waits behind an answer, and who is cut off."""
 
 import asyncio
+import gc
 import ssl
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,19 @@ async def test_a_head_that_does_not_come_is_told_so(begun: bytes) -> None:
             assert (refused.status, code(refused.body)) == (408, "too_slow")
             assert await wire.end() == b""
         assert len(listener.strangers) == 0
+
+
+async def test_what_follows_a_body_in_chunks_is_bounded_and_passed_over() -> None:
+    app = App()
+    async with listening(app) as listener:
+        wire = await listener.wire()
+        await wire.send(request("POST", "/later", b"1\r\nx\r\n0\r\n", transfer_encoding="chunked"))
+        await app.is_asked()
+        await wire.send(b"a: b\r\n" * HEAD, piece=1000)
+        await wire.end()
+        short = await listener.wire()
+        await short.send(request("POST", "/", b"0\r\na: b\r\n\r\n", transfer_encoding="chunked"))
+        assert (await short.answer()).status == 200
 
 
 async def test_a_connection_on_which_nothing_comes_is_closed_without_a_word() -> None:
@@ -243,6 +258,28 @@ async def test_a_handshake_that_does_not_come_to_its_end_is_cut_off() -> None:
         await wire.send(request())
         assert (await wire.answer()).body == b"ok"
         wire.close()
+
+
+@pytest.mark.parametrize("sent", [request(), request()[:20], upgrade()], ids=["a request", "half a head", "an upgrade"])
+@pytest.mark.parametrize("who_ends", ["client", "server"])
+async def test_nothing_of_a_connection_is_left_for_the_garbage_collector(sent: bytes, who_ends: str) -> None:
+    """With many strangers its pauses would be as long as a second."""
+    async with listening(App(), per_address=1) as listener:
+        wire = await listener.wire()
+        await until(lambda: len(listener.strangers) == 1)
+        gc.disable()
+        try:
+            (protocol,) = map(weakref.ref, listener.server.server_state.connections)
+            await wire.send(sent)
+            if len(sent) > 20:
+                await wire.answer()
+            if who_ends == "client":
+                wire.close()
+            else:
+                await (await listener.wire()).send(request())
+            await until(lambda: protocol() is None)
+        finally:
+            gc.enable()
 
 
 # --- upgrades ------------------------------------------------------------------------------------

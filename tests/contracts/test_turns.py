@@ -1,10 +1,10 @@
 """The order in which the requests of strangers are begun."""
 
-import asyncio
 from functools import partial
 
 import pytest
 
+from keyside.adapters.listener import turns
 from keyside.adapters.listener.turns import Turns
 from tests.contracts.listening import until
 
@@ -12,64 +12,62 @@ pytestmark = pytest.mark.rule("C9")
 
 
 class Crowd:
-    """Requests, in which turn of the event loop each was begun, and those that have gone before."""
+    """Requests, those of them that were begun, and those that have gone before."""
 
     def __init__(self) -> None:
         self.turns = Turns()
-        self.turn = 0
-        self.begun: list[tuple[int, str]] = []
+        self.begun: list[str] = []
         self.gone: set[str] = set()
 
-    def ask(self, address: str, name: str) -> None:
-        self.turns.take(address, partial(self._begin, name))
+    def ask(self, *names: str) -> None:
+        """Requests of the addresses with which their names begin."""
+        for name in names:
+            self.turns.take(name[0], partial(self._begin, name))
 
     def _begin(self, name: str) -> bool:
         if name in self.gone:
             return False
-        self.begun.append((self.turn, name))
+        self.begun.append(name)
         return True
 
     async def see(self, count: int) -> list[str]:
-        """The first so many that are begun; no two of them in the same turn."""
-        while len(self.begun) < count and self.turn < 1000:
-            await asyncio.sleep(0)
-            self.turn += 1
-        turns = [turn for turn, _ in self.begun]
-        assert len(set(turns)) == len(turns) == count
-        return [name for _, name in self.begun]
+        """The first so many that are begun."""
+        await until(lambda: len(self.begun) >= count)
+        return self.begun[:count]
 
 
-async def test_one_request_is_begun_in_a_turn_in_the_order_of_one_address() -> None:
-    crowd = Crowd()
-    names = [f"a{at}" for at in range(50)]
-    for name in names:
-        crowd.ask("a", name)
-    assert crowd.begun == []
-    assert await crowd.see(50) == names
+@pytest.fixture
+def crowd(monkeypatch: pytest.MonkeyPatch) -> Crowd:
+    """At most five requests are begun without a pause."""
+    monkeypatch.setattr(turns, "PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(turns, "_SAVED_SECONDS", 0.08)
+    return Crowd()
 
 
-async def test_it_goes_round_between_the_addresses() -> None:
-    crowd = Crowd()
-    for name in ("a1", "a2", "a3", "b1", "c1", "c2"):
-        crowd.ask(name[0], name)
-    assert await crowd.see(6) == ["a1", "b1", "c1", "a2", "c2", "a3"]
+async def test_some_requests_are_begun_at_once_and_the_others_in_order_after_them(crowd: Crowd) -> None:
+    names = [f"a{at}" for at in range(12)]
+    crowd.ask(*names)
+    assert crowd.begun == names[:5]
+    assert await crowd.see(12) == names
+    crowd.ask("a12", "a13")
+    assert crowd.begun == names  # there was no pause in which anything could be saved up
+    assert (await crowd.see(14))[-2:] == ["a12", "a13"]
 
 
-async def test_one_that_comes_later_waits_for_one_of_each_other_address() -> None:
-    crowd = Crowd()
-    for at in range(100):
-        crowd.ask("a", f"a{at}")
-    assert await crowd.see(10) == [f"a{at}" for at in range(10)]
-    crowd.ask("b", "b0")
-    assert "b0" in await crowd.see(12)
+async def test_it_goes_round_between_the_addresses(crowd: Crowd) -> None:
+    crowd.ask(*(f"x{at}" for at in range(5)), "a1", "a2", "a3", "b1", "c1", "c2")
+    assert (await crowd.see(11))[5:] == ["a1", "b1", "c1", "a2", "c2", "a3"]
 
 
-async def test_those_that_have_gone_take_no_turn() -> None:
-    crowd = Crowd()
-    for at in range(100):
-        crowd.ask("a", f"a{at}")
-    crowd.gone = {f"a{at}" for at in range(1, 99)}
-    assert await crowd.see(2) == ["a0", "a99"]
-    await until(lambda: not crowd.turns._goes_on)
-    crowd.ask("a", "again")
-    assert (await crowd.see(3))[-1] == "again"
+async def test_one_that_comes_later_waits_for_one_of_each_other_address(crowd: Crowd) -> None:
+    crowd.ask(*(f"a{at}" for at in range(50)))
+    await crowd.see(7)
+    crowd.ask("b0")
+    assert "b0" in await crowd.see(9)
+
+
+async def test_those_that_have_gone_take_no_turn(crowd: Crowd) -> None:
+    crowd.gone = {f"a{at}" for at in range(1, 999)}
+    crowd.ask("x0", "x1", "x2", "x3", *(f"a{at}" for at in range(1000)))
+    assert crowd.begun == ["x0", "x1", "x2", "x3", "a0"]
+    assert await crowd.see(6) == ["x0", "x1", "x2", "x3", "a0", "a999"]

@@ -74,6 +74,12 @@ class LiveServer:
             return process.wait(SECONDS)
 
     @property
+    def pid(self) -> int:
+        """The number of the process that serves."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """All that it has logged."""
         return self.log_file.read_text() if self.log_file.exists() else ""

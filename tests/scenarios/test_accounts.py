@@ -8,7 +8,7 @@ import pytest
 from keyside.adapters.memory.accounts import MemoryAccounts
 from keyside.protocol.errors import KeysideError
 from keyside.services.account_store import StoredSignIn, StoredToken, User
-from keyside.services.accounts import LINK_SECONDS, LOOKUPS, SIGN_IN_SECONDS, Accounts, digest
+from keyside.services.accounts import LINK_SECONDS, LOOKUPS, MOST_TOKENS, SIGN_IN_SECONDS, Accounts, digest
 from keyside.services.notices import CredentialRevoked, Notices
 from keyside.services.sign_in_throttle import SignInThrottle
 from keyside.testing import CountingIds, FakeClock, settle
@@ -207,6 +207,16 @@ async def test_nothing_that_signs_in_is_stored_as_it_is(accounts: Accounts, stor
     for secret in (code, token, made.value):
         assert secret not in stored
         assert digest(secret) in stored
+
+
+async def test_an_account_has_only_so_many_tokens(accounts: Accounts) -> None:
+    owner = await accounts.owner()
+    made = [await accounts.new_token(owner.id, "laptop", ["api"]) for _ in range(MOST_TOKENS)]
+    with pytest.raises(KeysideError, match="Revoke one") as caught:
+        await accounts.new_token(owner.id, "laptop", ["api"])
+    assert caught.value.code == "conflict"
+    await accounts.revoke_token(owner.id, made[0][0].id)
+    await accounts.new_token(owner.id, "laptop", ["api"])
 
 
 async def test_only_the_operator_makes_a_token_for_a_shared_executor(accounts: Accounts) -> None:

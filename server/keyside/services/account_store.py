@@ -37,6 +37,12 @@ class StoredToken:
     created_at: float
 
 
+MOST_LINKS = 50
+"""How many links of a user are kept. With one more, the one that would end first is given up."""
+MOST_SIGN_INS = 200
+"""How many browsers a user is signed in with. With one more, the oldest sign-in ends."""
+
+
 class AccountStore(Protocol):
     """Stores accounts and credentials. No method returns a credential that is revoked, spent or expired.
 
@@ -48,7 +54,7 @@ class AccountStore(Protocol):
         ...
 
     async def add_link(self, code_hash: str, user_id: int, at: float, expires_at: float) -> None:
-        """Stores a one-time link, and deletes those that have expired."""
+        """Stores a one-time link, and deletes those that have expired or are more than `MOST_LINKS` of the user."""
         ...
 
     async def link_owner(self, code_hash: str, at: float) -> User | None:
@@ -68,6 +74,7 @@ class AccountStore(Protocol):
     ) -> StoredSignIn | None:
         """Spends the link, stores the sign-in and revokes the one that it takes the place of, in one transaction.
 
+        Sign-ins of the user that have ended are deleted, and the oldest that are more than `MOST_SIGN_INS`.
         Returns `None` if the link is not valid. Of several simultaneous callers, one gets the sign-in.
         """
         ...
@@ -86,7 +93,9 @@ class AccountStore(Protocol):
 
     async def add_token(
         self, user_id: int, token_id: str, name: str, token_hash: str, scopes: frozenset[str], at: float
-    ) -> StoredToken: ...
+    ) -> StoredToken:
+        """Stores a token, and deletes the user's that are revoked."""
+        ...
 
     async def token(self, token_hash: str) -> StoredToken | None: ...
 

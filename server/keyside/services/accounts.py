@@ -14,6 +14,7 @@ from keyside.services.ports import Clock, Ids
 from keyside.services.sign_in_throttle import SignInThrottle
 
 OWNER = "owner"
+MOST_TOKENS = 200
 LINK_SECONDS = 10 * 60
 SIGN_IN_SECONDS = 90 * 86400
 TOKEN_PREFIX = "ks_"  # noqa: S105
@@ -164,13 +165,15 @@ class Accounts:
         """Creates a token; returns its record and the secret token, which is not stored.
 
         A shared executor gets the runs of other users, so only the operator of the server may admit one.
-        Raises `bad_request` or `forbidden`.
+        Raises `bad_request`, `forbidden`, or `conflict` where there are too many.
         """
         wanted = frozenset(scopes)
         if not wanted or not wanted <= TOKEN_SCOPES:
             raise KeysideError("bad_request", f"A token's scopes are some of {', '.join(sorted(TOKEN_SCOPES))}.")
         if SHARED in wanted and not by_operator:
             raise KeysideError("forbidden", SHARED_BY_OPERATOR)
+        if len(await self._store.tokens(user_id)) >= MOST_TOKENS:
+            raise KeysideError("conflict", f"An account has at most {MOST_TOKENS} tokens. Revoke one of them first.")
         token, now = TOKEN_PREFIX + secrets.token_urlsafe(32), self._clock.now()
         stored = await self._store.add_token(user_id, self._ids.new(), name, digest(token), wanted, now)
         return stored, token

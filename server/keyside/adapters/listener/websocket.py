@@ -7,10 +7,13 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from keyside.adapters.listener.strangers import Stranger
+from keyside.adapters.listener.unfinished import Unfinished
 from keyside.services.ports import SIGNED_IN
 
 _MOST_FRAGMENTS = 1000
 """In how many frames one message may come."""
+_INVALID_TEXT = 1007
+"""The code of a close frame (RFC 6455)."""
 STALLED_SECONDS = 60
 """How long a client may read nothing of what waits for it. Then it is cut off."""
 MOST_WAITING = 32 * 1024 * 1024
@@ -27,6 +30,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stranger: Stranger | None = None
+        self._unfinished: Unfinished | None = None
         self._room = 0
         """How many bytes a stranger may still send."""
         self._deadline: asyncio.TimerHandle | None = None
@@ -38,8 +42,9 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         """Whether the client's request for a WebSocket was a good one, and nothing has closed it since."""
         return self.handshake_initiated and not self.close_sent
 
-    def guard(self, stranger: Stranger, most_bytes: int, seconds: float) -> None:
+    def guard(self, stranger: Stranger, most_bytes: int, seconds: float, unfinished: Unfinished) -> None:
         """From now on it is a stranger's, until somebody signs in: that is told by the scope's extension."""
+        self._unfinished = unfinished
         self._stranger = stranger
         self._room = most_bytes
         self._deadline = self.loop.call_later(seconds, self.transport.abort)
@@ -63,6 +68,8 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
 
     def read(self, data: bytes) -> None:
         """Takes what was received."""
+        if self._unfinished is not None:
+            self._unfinished.grow(self, len(data), self.transport.abort)
         super().data_received(data)
 
     def _is_too_much(self, size: int) -> bool:
@@ -72,6 +79,20 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
             if self._room < 0:
                 return True
         return bool(self.transport.get_write_buffer_size() > MOST_WAITING)
+
+    def send_receive_event_to_app(self) -> None:
+        """A whole message has come. uvicorn would log a traceback of text that is none."""
+        self._is_whole()
+        if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):
+            self.frames = []
+            self.conn.send_close(_INVALID_TEXT)
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
+
+    def _is_whole(self) -> None:
+        if self._unfinished is not None:
+            self._unfinished.done(self)
 
     def handle_cont(self, event: Any) -> None:
         """A further frame of a message."""
@@ -83,7 +104,10 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._leave()
+        self._is_whole()
         super().connection_lost(exc)
+        self.frames = []
+        self.conn.reader.discard()  # what refers to each other here may stay in memory for a while
         self.resume_writing()
 
     def pause_writing(self) -> None:
@@ -97,3 +121,11 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from keyside.services.account_store import StoredSignIn, StoredToken, User
+from keyside.services.account_store import MOST_LINKS, MOST_SIGN_INS, StoredSignIn, StoredToken, User
 
 
 @dataclass
@@ -29,6 +29,9 @@ class MemoryAccounts:
         """See the port."""
         self._links = {code: link for code, link in self._links.items() if link.expires_at > at}
         self._links[code_hash] = _Link(user_id, expires_at)
+        mine = [code for code, link in self._links.items() if link.user_id == user_id]
+        for code in mine[:-MOST_LINKS]:
+            del self._links[code]
 
     async def link_owner(self, code_hash: str, at: float) -> User | None:
         """See the port."""
@@ -53,6 +56,9 @@ class MemoryAccounts:
         del self._links[code_hash]
         self._sign_ins = {value: one for value, one in self._sign_ins.items() if one.id != in_place_of}
         made = self._sign_ins[value_hash] = StoredSignIn(sign_in_id, user, agent, at, expires_at)
+        mine = [value for value, one in self._sign_ins.items() if one.user.id == user.id and one.expires_at > at]
+        for value in mine[:-MOST_SIGN_INS]:
+            del self._sign_ins[value]
         return made
 
     async def sign_in(self, value_hash: str, at: float) -> StoredSignIn | None:

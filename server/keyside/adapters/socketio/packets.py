@@ -35,7 +35,7 @@ class ServerPacket(Packet):  # type: ignore[misc]
 
     def __init__(self, *args: Any, encoded_packet: Any = None, **options: Any) -> None:
         super().__init__(*args, encoded_packet=encoded_packet, **options)
-        if encoded_packet == "":  # it is not decoded, and would be an event without data
+        if encoded_packet in ("", b""):  # it is not decoded, and would be an event without data
             self._pass_over()
 
     def decode(self, encoded_packet: Any) -> int:

@@ -25,11 +25,15 @@ PATHS = frozenset({"/ws", "/ws/socket.io"})
 TransportName = Literal["lean", "stock"]
 """`lean` overrides private parts of the libraries for speed (`transport.py`); `stock` runs their own classes."""
 
+_FAULT_OF_A_CLIENT = "(further occurrences of this error"
+"""Stands in what Engine.IO logs of a request that it refuses."""
 log = bounded(__name__)
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
-    """A filter for the libraries' log: what clients send wrongly is no reason for a traceback."""
+    """A filter for the libraries' log: what clients send wrongly is no reason for a traceback, and no error."""
+    if _FAULT_OF_A_CLIENT in str(record.msg):
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
     if record.exc_info and record.exc_info[1] is not None:
         record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r}", None
         record.exc_info = record.exc_text = None
@@ -81,6 +85,10 @@ class Endpoint:
     def takes(self, scope: Scope) -> bool:
         """Whether a request goes to Socket.IO."""
         return scope["type"] != "lifespan" and scope["path"].removesuffix("/") in PATHS
+
+    def session_of(self, scope: Scope) -> str:
+        """The id of the session that a request of a polling client names; empty where there is none."""
+        return self._sio.manager.sid_from_eio_sid(_transport_id(scope), "/") or ""
 
     def most_bytes(self, scope: Scope) -> int:
         """The most bytes that a request of a polling client may have."""

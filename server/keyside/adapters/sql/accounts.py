@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, delete, update
+from sqlalchemy import Connection, delete, text, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
 from keyside.adapters.sql.database import Database
 from keyside.adapters.sql.tables import LinkRow, MetaRow, SignInRow, TokenRow, UserRow
 from keyside.adapters.sql.writer import SqlWriter
-from keyside.services.account_store import StoredSignIn, StoredToken, User
+from keyside.services.account_store import MOST_LINKS, MOST_SIGN_INS, StoredSignIn, StoredToken, User
 
 T = TypeVar("T")
 
@@ -59,6 +59,15 @@ class SqlAccounts:
         def work(session: Session) -> None:
             session.exec(delete(LinkRow).where(col(LinkRow.expires_at) <= at))
             session.add(LinkRow(code_hash=code_hash, user_id=user_id, expires_at=expires_at))
+            session.flush()
+            mine = col(LinkRow.user_id) == user_id
+            kept = (
+                select(LinkRow.code_hash)
+                .where(mine)
+                .order_by(col(LinkRow.expires_at).desc(), text("rowid DESC"))
+                .limit(MOST_LINKS)
+            )
+            session.exec(delete(LinkRow).where(mine, col(LinkRow.code_hash).not_in(kept)))
 
         await self._change(work)
 
@@ -94,6 +103,12 @@ class SqlAccounts:
             row = SignInRow(id=sign_in_id, hash=value_hash, user_id=user_id, agent=agent, **times)
             session.add(row)
             session.exec(update(SignInRow).where(col(SignInRow.id) == in_place_of).values(revoked_at=at))
+            session.flush()
+            mine = col(SignInRow.user_id) == user_id
+            live = col(SignInRow.revoked_at).is_(None) & (col(SignInRow.expires_at) > at)
+            newest = col(SignInRow.created_at).desc()
+            kept = select(SignInRow.id).where(mine, live).order_by(newest).limit(MOST_SIGN_INS)
+            session.exec(delete(SignInRow).where(mine, col(SignInRow.id).not_in(kept)))
             return _sign_in(row, session.get_one(UserRow, user_id))
 
         return await self._change(work)
@@ -131,6 +146,9 @@ class SqlAccounts:
         joined = " ".join(sorted(scopes))
 
         def work(session: Session) -> StoredToken:
+            session.exec(
+                delete(TokenRow).where(col(TokenRow.user_id) == user_id, col(TokenRow.revoked_at).is_not(None))
+            )
             row = TokenRow(id=token_id, user_id=user_id, name=name, hash=token_hash, scopes=joined, created_at=at)
             session.add(row)
             session.flush()

@@ -111,7 +111,7 @@ def _add_tokens(router: APIRouter, authenticator: Authenticator) -> None:
         found = await accounts.tokens(identity.user_id)
         return TokenPage(items=[_token(one) for one in found])
 
-    @router.post("/tokens", status_code=201, responses=documented("bad_request", *refusals))
+    @router.post("/tokens", status_code=201, responses=documented("bad_request", "conflict", *refusals))
     async def new_token(body: NewToken, identity: Person) -> Token:
         """Creates a token. Only this answer shows the secret token itself. None is made for shared executors."""
         stored, token = await accounts.new_token(identity.user_id, body.name, body.scopes)

@@ -54,6 +54,12 @@ def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
     return by_status
 
 
+EVERYWHERE = documented(
+    "unauthorized", "too_slow", "too_large", "bad_host", "too_many_connections", "store_unavailable", "server_busy"
+)
+"""What may answer a request of any route: before the route sees it, or while the store is away."""
+
+
 def handle_errors(app: FastAPI) -> None:
     """Makes the application answer every error in this shape. Tracebacks are written to the log only."""
     app.add_exception_handler(KeysideError, _keyside)

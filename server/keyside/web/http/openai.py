@@ -22,7 +22,7 @@ from keyside.services.accounts import Identity
 from keyside.services.api_calls import ApiCall, ApiCalls, Chunk, Ended
 from keyside.web.auth import Authenticator
 from keyside.web.http.disconnects import unless_gone
-from keyside.web.http.errors import RETRY_SECONDS, sentence
+from keyside.web.http.errors import RETRY_SECONDS, documented, sentence
 from keyside.web.http.json_body import JsonRoute, value_of
 
 MAX_WAIT = 3600
@@ -45,12 +45,34 @@ class ChatCompletion(Wire):
     idle_timeout: Timeout | None = None
 
 
+class _Error(Wire):
+    code: str
+    message: str
+
+
+class OpenAIError(Wire):
+    """The body of an error, as far as it is the same in this face and in the native one."""
+
+    error: _Error
+
+
+def _documented() -> dict[int | str, dict[str, Any]]:
+    """The `responses=` argument of the route: a run can end with any error of the table but a fault of the server."""
+    answers = documented(*(code for code in ERRORS if code != "internal"))
+    errors = {status: {**row, "model": OpenAIError} for status, row in answers.items()}
+    return {HTTPStatus.OK.value: {"content": {"text/event-stream": {}}}, **errors}
+
+
 def openai_router(authenticator: Authenticator, api_calls: ApiCalls) -> APIRouter:
     """`POST /api/chat/completions`."""
     router = APIRouter(tags=["openai"], route_class=JsonRoute)
     Caller = Annotated[Identity, Depends(authenticator.current("api"))]  # noqa: N806
 
-    @router.post("/api/chat/completions", response_model=None)
+    body = {"required": True, "content": {"application/json": {"schema": ChatCompletion.model_json_schema()}}}
+
+    @router.post(
+        "/api/chat/completions", response_model=None, responses=_documented(), openapi_extra={"requestBody": body}
+    )
     async def completions(request: Request, who: Caller) -> Response:
         """An OpenAI chat completion. `session_id` names the socket that is to run it."""
         try:

@@ -126,12 +126,18 @@ class SocketWorld:
         self.clients = AsyncExitStack()
         self.url = ""
         self._lean = kind == "lean"
+        self._server: _Server | None = None
 
     async def session(self) -> SocketSession:
         client = Client()
         await client.connect(self.url)
         self.clients.push_async_callback(client.close)
         return SocketSession(client)
+
+    def connections(self) -> set[Any]:
+        """Those that are open."""
+        assert self._server is not None
+        return set(self._server.server_state.connections)
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator["SocketWorld"]:
@@ -146,7 +152,7 @@ class SocketWorld:
             log_config=None,
             timeout_graceful_shutdown=1,
         )
-        server = _Server(config)
+        server = self._server = _Server(config)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -1,6 +1,8 @@
 """WebSockets, as bytes: what a stranger may send, and what no client may leave unread."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from keyside.adapters.listener import websocket as guarded
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.adapters.socketio.connection import DIRECT, Connection
 from keyside.services.ports import SIGNED_IN
-from tests.contracts.listening import CONNECT, UNFINISHED, listening
+from tests.contracts.listening import CONNECT, UNFINISHED, listening, until
 from tests.edge.live import SECONDS
 from tests.edge.test_websocket_frames import CONTINUED, PING, frame
 
@@ -154,3 +156,28 @@ async def test_what_the_server_says_to_a_client_that_does_not_read_is_bounded(
                     if not together:
                         await asyncio.sleep(0)
                 await asyncio.sleep(0)
+
+
+@KINDS
+@pytest.mark.parametrize("who_ends", ["client", "server"])
+async def test_nothing_of_a_websocket_is_left_for_the_garbage_collector(
+    kind: type[GuardedWebSocket], who_ends: str
+) -> None:
+    """With many strangers its pauses would be as long as a second."""
+    app = App()
+    async with listening(app, websocket=kind, per_address=1) as listener:
+        gc.disable()
+        try:
+            wire = await listener.upgraded()
+            await wire.send(frame(b"hello"))
+            await app.hears()
+            (connection,) = map(weakref.ref, listener.server.server_state.connections)
+            assert type(connection()) is kind
+            app.connection = None
+            if who_ends == "client":
+                wire.close()
+            else:
+                await listener.wire()
+            await until(lambda: connection() is None)
+        finally:
+            gc.enable()

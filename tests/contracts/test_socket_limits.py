@@ -1,7 +1,9 @@
 """What one socket may hold up: events in hand, answers unread, calls to a slow executor, sessions without sign-in."""
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -371,3 +373,22 @@ async def test_the_oldest_sessions_without_sign_in_make_room(here: SocketWorld) 
     async with raw_socket(here.url), unconnected(here) as first, unconnected(here), unconnected(here):
         await until_told(first)
         assert len(here.sio.eio.sockets) == 3
+
+
+@pytest.mark.rule("C9")
+@LEAN
+@pytest.mark.parametrize("signs_in", [False, True])
+async def test_nothing_of_a_sockets_connection_is_left_for_the_garbage_collector(
+    here: SocketWorld, signs_in: bool
+) -> None:
+    gc.disable()
+    try:
+        async with unconnected(here) as client:
+            if signs_in:
+                await client.send("40")
+                while not (await client.recv()).startswith("40"):
+                    pass
+            (connection,) = map(weakref.ref, here.connections())
+        await until(lambda: connection() is None)
+    finally:
+        gc.enable()

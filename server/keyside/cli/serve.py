@@ -82,7 +82,7 @@ def _settle_garbage() -> None:
     """Makes garbage collections rare and excludes all imported objects from them, because each one stops the server."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 10, 5)
+    gc.set_threshold(1_000, 10, 500)
 
 
 class _Server(GuardedServer):

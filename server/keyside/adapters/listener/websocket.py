@@ -107,8 +107,14 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         self._is_whole()
         super().connection_lost(exc)
         self.frames = []
-        self.conn.reader.discard()  # what refers to each other here may stay in memory for a while
+        self.conn.reader.discard()
+        self.conn.parser.close()  # it refers to what refers to it
         self.resume_writing()
+
+    def on_task_complete(self, task: Any) -> None:
+        """The application has ended. What it was given of the connection refers to it, and would keep it in memory."""
+        super().on_task_complete(task)
+        self.scope["extensions"].clear()
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""

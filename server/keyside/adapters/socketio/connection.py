@@ -27,6 +27,12 @@ class Connection(GuardedWebSocket):
         self._all_to_library = False
         """Whether the library reads everything from now on: the connection ends, or bytes came before `read_with`."""
 
+    def on_task_complete(self, task: Any) -> None:
+        """The application has ended."""
+        super().on_task_complete(task)
+        if self._take is not None:
+            self._take = _pass_over
+
     def read_with(self, take: Callable[[bytes], None]) -> None:
         """Calls `take` with each text message from now on."""
         self._take = take
@@ -122,3 +128,7 @@ class Connection(GuardedWebSocket):
     def end(self) -> None:
         """Lets the application's `receive` return, as if the client had gone."""
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1000})
+
+
+def _pass_over(_message: bytes) -> None:
+    """Nobody reads messages any more."""

@@ -130,6 +130,13 @@ PRIVATE_PARTS = (
         "fc648c2161ff",
         "it makes `scope`, which `Connection` adds to",
     ),
+    Part(_UVICORN, "WebSocketsSansIOProtocol.on_task_complete", "f45490be9f80", "`GuardedWebSocket` extends it"),
+    Part(
+        "websockets.protocol",
+        "Protocol.__init__",
+        "76c731b216eb",
+        "it sets `parser`, which is closed with the connection",
+    ),
     Part(_UVICORN, "WebSocketsSansIOProtocol.handle_text", "6ae523180cf0", "it fills `frames`"),
     Part(
         _UVICORN, "WebSocketsSansIOProtocol.handle_cont", "d96fe1479da6", "it fills `frames`, whose number is bounded"

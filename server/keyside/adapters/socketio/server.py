@@ -100,26 +100,36 @@ class Endpoint:
         if not self.takes(scope):
             await self._other(scope, receive, send)
             return
-        if scope["type"] == "websocket":
-            receive = self._watched(scope, receive)
+        incoming = _Incoming(self._sio, scope, receive)
         try:
-            await self._sio.handle_request(scope, receive, send)
+            await self._sio.handle_request(scope, incoming.receive, send)
         except ValueError as error:
             log.warning("a socket was closed for what it sent: %r", error)
+        finally:
+            incoming.let_go()
 
-    def _watched(self, scope: Scope, receive: Receive) -> Receive:
-        """Sees when a session that began by polling goes on over this WebSocket."""
-        transport_id = _transport_id(scope)
-        if not transport_id:
-            return receive
 
-        async def watched() -> Message:
-            message = await receive()
-            if message.get("text") == _UPGRADE:
-                self._sio.moves_to(transport_id, scope)
-            return message
+class _Incoming:
+    """What comes of one request or socket."""
 
-        return watched
+    def __init__(self, sio: StockServer, scope: Scope, receive: Receive) -> None:
+        self._sio = sio
+        self._scope = scope
+        self._receive: Receive | None = receive
+        self._transport_id = _transport_id(scope) if scope["type"] == "websocket" else ""
+
+    async def receive(self) -> Message:
+        """As the ASGI server's. It sees when a session that began by polling goes on over this WebSocket."""
+        assert self._receive is not None
+        message = await self._receive()
+        if self._transport_id and message.get("text") == _UPGRADE:
+            self._sio.moves_to(self._transport_id, self._scope)
+        return message
+
+    def let_go(self) -> None:
+        """Nothing comes any more. The library refers to this for longer, and would keep the whole connection."""
+        self._receive = None
+        self._scope = {}
 
 
 def _transport_id(scope: Scope) -> str:

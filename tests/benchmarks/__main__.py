@@ -47,7 +47,7 @@ async def run(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if "strangers" in parts:
         seconds = chosen.seconds or 5.0
         rows, became = await strangers(spare_folder(folder, "strangers"), 50, 2 if quick else 4, seconds)
-        found["strangers"], found["what_became_of_strangers"] = rows, {"all": became}
+        found["strangers"], found["what_became_of_strangers"] = rows, became
         report.print_streams("50 streams of 50 tokens/s, one viewer each, without and with strangers", rows)
         report.print_rows("What became of the strangers", found["what_became_of_strangers"])
     if "tabs" in parts:

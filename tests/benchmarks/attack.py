@@ -38,12 +38,12 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if data.startswith(b"HTTP/1.1 "):
-            self._attack.found[f"{self._kind} answered {data[9:12].decode()}"] += 1
+            self._attack.count(self._kind, f"answered {data[9:12].decode()}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._attack.open -= 1
         if not self._attack.over:
-            self._attack.found[f"{self._kind} closed by the server"] += 1
+            self._attack.count(self._kind, "closed by the server")
 
 
 class Attack:
@@ -55,12 +55,12 @@ class Attack:
         self._counts = counts
         self._chance = random.Random(1)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.found: Counter[str] = Counter()
+        self.found: dict[str, Counter[str]] = {kind: Counter() for kind in counts}
         self.open = self.most_open = 0
         self.over = False
 
-    async def run(self) -> dict[str, int]:
-        """Returns what became of them."""
+    async def run(self) -> dict[str, Counter[str]]:
+        """Returns what became of the ones of each kind."""
         began = perf_counter()
         begun = dict.fromkeys(self._counts, 0)
         while (share := (perf_counter() - began) / self._seconds) < 1:
@@ -72,7 +72,7 @@ class Attack:
                     task.add_done_callback(self._tasks.discard)
             await asyncio.sleep(_TURN)
         self.over = True
-        return {**self.found, "open at the same time": self.most_open, "open at the end": self.open}
+        return self.found | {"all": Counter({"at most open": self.most_open})}
 
     async def _connect(self, kind: str) -> None:
         address = ADDRESSES[0] if self._chance.random() < 0.5 else self._chance.choice(ADDRESSES[1:])
@@ -82,9 +82,13 @@ class Attack:
             await loop.create_connection(
                 lambda: _Connection(self, kind, sends), "127.0.0.1", self._port, local_addr=(address, 0)
             )
-            self.found[f"{kind} opened"] += 1
+            self.count(kind, "opened")
         except OSError:
-            self.found[f"{kind} refused"] += 1
+            self.count(kind, "not opened")
+
+    def count(self, kind: str, what: str) -> None:
+        """Something became of one of them."""
+        self.found[kind][what] += 1
 
     def _sends(self, kind: str) -> bytes:
         host = b"Host: 127.0.0.1:%d\r\n" % self._port

@@ -21,7 +21,7 @@ REQUESTS = 2_000
 GUESSES = 1_000
 
 
-async def strangers(folder: Path, count: int, rounds: int, seconds: float) -> tuple[dict[str, Row], dict[str, int]]:
+async def strangers(folder: Path, count: int, rounds: int, seconds: float) -> tuple[dict[str, Row], dict[str, Row]]:
     """`count` streams without strangers and with them, in turns. Returns the rows, and what became of the strangers.
 
     In all rounds together there are as many strangers as the constants above say, evenly spread over the seconds.
@@ -38,20 +38,22 @@ async def strangers(folder: Path, count: int, rounds: int, seconds: float) -> tu
         )
         streams = await contender.open(count)
         phases = {"keyside": Phase(contender, streams), "keyside-strangers": Phase(contender, streams)}
-        found: Counter[str] = Counter()
+        became: dict[str, Counter[str]] = {}
         for _ in range(rounds):
             await _measure(phases["keyside"], seconds)
             attack = await _attack(server.port, seconds + 1, rounds)
             await _measure(phases["keyside-strangers"], seconds)
-            found += Counter(await _told(attack))
+            for kind, counts in (await _told(attack)).items():
+                became[kind] = became.get(kind, Counter()) + Counter(counts)
             await asyncio.sleep(1)
         rows = {name: phase.row() for name, phase in phases.items()}
-        rows["keyside-strangers"]["memory_mb"] = server.memory / 1e6
+        became["all"] = Counter({"at most open, as a mean": became["all"].total() // rounds})
+        became["server"] = Counter({"memory MB": server.memory // 10**6})
         await finished(streams)
     finally:
         await http.aclose()
         await server.stop()
-    return rows, dict(found)
+    return rows, {kind: dict(counts) for kind, counts in became.items()}
 
 
 async def _measure(phase: Phase, seconds: float) -> None:
@@ -76,7 +78,7 @@ async def _attack(port: int, seconds: float, rounds: int) -> asyncio.subprocess.
     return await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
 
 
-async def _told(attack: asyncio.subprocess.Process) -> dict[str, int]:
+async def _told(attack: asyncio.subprocess.Process) -> dict[str, dict[str, int]]:
     said, _ = await asyncio.wait_for(attack.communicate(), 60)
-    told: dict[str, int] = json.loads(said)
+    told: dict[str, dict[str, int]] = json.loads(said)
     return told

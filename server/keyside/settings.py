@@ -128,7 +128,8 @@ class Settings(BaseSettings):
     )
     max_body: Bytes = Field(default=32 * 1024**2, description="The most bytes of a request whose sender is signed in.")
     max_bodies: Bytes = Field(
-        default=64 * 1024**2, description="The most bytes of all requests that are read or handled at the same time."
+        default=64 * 1024**2,
+        description="The most bytes of all large requests that are read or handled at the same time. One account gets half.",
     )
     stranger_body: Bytes = Field(
         default=8 * 1024, description="The most bytes of a request that are read before it is known who sends it."
@@ -191,6 +192,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.max_bodies < 2 * self.max_body:
+            raise ValueError("KEYSIDE_MAX_BODIES must be at least twice KEYSIDE_MAX_BODY: an account gets half of it")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("KEYSIDE_TLS_CERT and KEYSIDE_TLS_KEY must be set together")
         if self.auth == "off" and not (is_loopback(self.host) and self._public_is_loopback):

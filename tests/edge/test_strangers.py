@@ -17,7 +17,7 @@ LIMITS = {
     "stranger_body": "2048",
     "stranger_socket": "2048",
     "max_body": "40000",
-    "max_bodies": "60000",
+    "max_bodies": "80000",
     "arrival_timeout": "1",
     "strangers_per_address": "30",
 }

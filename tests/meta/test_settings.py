@@ -129,3 +129,9 @@ def test_a_time_is_a_number_above_nothing(name: str, value: str, monkeypatch: py
     monkeypatch.setenv(f"KEYSIDE_{name.upper()}", value)
     with pytest.raises(BadSettings, match=rf"^KEYSIDE_{name.upper()} cannot be '.*': input should be .*\.$"):
         load()
+
+
+def test_all_bodies_may_have_twice_what_one_may_have() -> None:
+    with pytest.raises(BadSettings, match="KEYSIDE_MAX_BODIES must be at least twice KEYSIDE_MAX_BODY"):
+        load(max_body=2000, max_bodies=3999)
+    assert load(max_body=2000, max_bodies=4000).max_bodies == 4000

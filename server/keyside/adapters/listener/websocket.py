@@ -42,6 +42,10 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
 
     def guard(self, stranger: Stranger, most_bytes: int, seconds: float) -> None:
         """From now on it is a stranger's, until somebody signs in: that is told by the scope's extension."""
+        self._leave()
+        if self.transport.is_closing():
+            stranger.leave()
+            return
         self._stranger = stranger
         self._room = most_bytes
         self._deadline = self.loop.call_later(seconds, self.transport.abort)

@@ -158,8 +158,8 @@ class Settings(BaseSettings):
     )
     socket_events: Number = Field(
         default=100,
-        description="How many events a socket may send in a second, as a mean over ten seconds. Frames of running "
-        "answers do not count.",
+        description="How many events a socket may send in a second, as a mean over ten seconds: `chat:open` and "
+        "`executor:ready` count as ten, and frames of running answers do not count.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged, on standard error."

@@ -126,8 +126,8 @@ describe("a text of somebody else", () => {
   const CUTS = {
     "backlog.ts": ["return this.lines.slice(0, count);"],
     "dialects/openai.ts": ["return [...known.values()].slice(0, MAX_MODELS);"],
-    "hosts/host.ts": [
-      "connections: () => vault.connections.slice(0, MAX_CONNECTIONS).map((record) => this.announced(record)),",
+    "hosts/announcement.ts": [
+      "const heads = connections.slice(0, MAX_CONNECTIONS).map((connection) => headOf(connection, clean));",
     ],
     "vault/connection.ts": [
       "return id.startsWith(prefix) && id.length > prefix.length ? id.slice(prefix.length) : null;",

@@ -47,7 +47,7 @@ from keyside.services.trail import Trail
 from keyside.services.viewers import Viewers
 from keyside.settings import Settings
 from keyside.web.auth import Authenticator
-from keyside.web.bodies import Bodies, BodyLimits
+from keyside.web.bodies import Bodies, BodyLimits, Sender
 from keyside.web.callers import Callers, caller_of
 from keyside.web.client_address import ClientAddress
 from keyside.web.gate import Gate
@@ -230,14 +230,14 @@ def create_app(
     lifecycle = lifecycle_of(services, settings.api_retention, sockets.hear)
     endpoint = Endpoint(sio, _api(services, authenticator, address, Pages(static, settings.origins)))
 
-    async def most_bytes(scope: Scope) -> int:
-        """The most that a request may have, by who sends it."""
+    async def sender_of(scope: Scope) -> Sender:
+        """Who sends a request, and the most that it may have."""
         if endpoint.takes(scope):
-            return endpoint.most_bytes(scope)
-        await caller_of(scope).identity()
-        return settings.max_body
+            socket = services.connections.get(endpoint.session_of(scope))
+            return Sender(socket.user_id if socket else 0, endpoint.most_bytes(scope))
+        return Sender((await caller_of(scope).identity()).user_id, settings.max_body)
 
-    bounded = Callers(Bodies(endpoint, most_bytes, body_limits_of(settings)), authenticator, settings.user_requests)
+    bounded = Callers(Bodies(endpoint, sender_of, body_limits_of(settings)), authenticator, settings.user_requests)
     asgi = SecurityHeaders(Gate(bounded, authenticator), settings.origins)
     return Application(asgi, services, lifecycle, sio, address)
 

@@ -141,7 +141,9 @@ class Settings(BaseSettings):
         description="How long the headers of a request may take, a socket's sign-in, and a pause within a body.",
     )
     min_rate: Bytes = Field(
-        default=8 * 1024, description="How many bytes of a body must arrive in a second, as a mean."
+        default=8 * 1024,
+        description="How many bytes of a body must arrive in a second. Who is behind by more than `arrival_timeout` is "
+        "refused.",
     )
     strangers_per_address: Number = Field(
         default=200,

@@ -13,6 +13,7 @@ import uvicorn
 from keyside.adapters.listener.http import Guard, GuardedHttp
 from keyside.adapters.listener.server import GuardedServer
 from keyside.adapters.listener.strangers import Strangers
+from keyside.adapters.listener.unfinished import Unfinished
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from tests.edge.live import SECONDS
 
@@ -20,6 +21,8 @@ HEAD = 2048
 """The most bytes of a request's head here."""
 CONNECT = 1024
 """The most bytes that a stranger may send on a WebSocket here."""
+UNFINISHED = 300_000
+"""The most bytes that messages of WebSockets may have together which are not whole yet."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ async def listening(
 ) -> AsyncIterator[Listener]:
     """Serves the application until the end of the block."""
     strangers = Strangers(per_address=per_address, in_all=1000)
-    guard = Guard(strangers, HEAD, seconds, CONNECT, is_proxy, lambda scope: scope["client"][0])
+    unfinished = Unfinished(UNFINISHED)
+    guard = Guard(strangers, HEAD, seconds, CONNECT, unfinished, is_proxy, lambda scope: scope["client"][0])
     config = uvicorn.Config(
         app,
         http=GuardedHttp,
@@ -162,7 +166,16 @@ async def listening(
             await asyncio.wait_for(serving, SECONDS)
 
 
-def request(method: str = "GET", path: str = "/", body: bytes = b"", **headers: str) -> bytes:
+async def until(condition: Callable[[], object]) -> None:
+    """Returns when it holds."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0)
+
+
+def request(method: str = "GET", path: str = "/", body: bytes = b"", /, **headers: str) -> bytes:
     """A request; a body comes with its length unless the headers say something else."""
     if body and "transfer_encoding" not in headers and "content_length" not in headers:
         headers["content_length"] = str(len(body))

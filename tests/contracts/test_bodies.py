@@ -11,12 +11,13 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 
 from keyside.protocol.errors import KeysideError
 from keyside.web import bodies
-from keyside.web.bodies import Bodies, BodyLimits
+from keyside.web.bodies import Bodies, BodyLimits, Sender
 from keyside.web.http.errors import BodyRefused
 from tests.contracts.listening import Listener, Wire, listening, request
 from tests.contracts.test_listener import code
 from tests.edge.live import SECONDS
 
+pytestmark = pytest.mark.rule("C9")
 STRANGER = 1000
 MOST = 20_000
 TOGETHER = 50_000
@@ -64,11 +65,13 @@ class App:
         await self.go_on.wait()
         yield b"k"
 
-    async def most_bytes(self, scope: Any) -> int:
+    async def sender_of(self, scope: Any) -> Sender:
+        """Each connection is another account's, unless it says that it is the same."""
         self.asked_who += 1
-        if (b"authorization", b"me") not in scope["headers"]:
+        headers = dict(scope["headers"])
+        if headers.get(b"authorization") != b"me":
             raise KeysideError("unauthorized")
-        return MOST
+        return Sender(headers.get(b"account", scope["client"]), MOST)
 
     async def has_read(self) -> int:
         return await asyncio.wait_for(self.read.get(), SECONDS)
@@ -76,7 +79,7 @@ class App:
 
 @asynccontextmanager
 async def serving(app: App, limits: BodyLimits = LIMITS) -> AsyncIterator[Listener]:
-    async with listening(Bodies(app, app.most_bytes, limits)) as listener:
+    async with listening(Bodies(app, app.sender_of, limits)) as listener:
         yield listener
 
 
@@ -236,6 +239,22 @@ async def test_all_bodies_together_are_bounded_until_they_are_handled(goes: bool
                 for wire in wires:
                     assert (await wire.answer()).body == str(MOST).encode()
             await is_free(listener, app)
+
+
+async def test_one_account_takes_only_half_of_the_room_and_small_bodies_are_always_taken() -> None:
+    app = App()
+    async with serving(app) as listener:
+        first, second, other, small = [await listener.wire() for _ in range(4)]
+        await first.send(post(MOST, "/later", account="one"))
+        await app.has_read()
+        await second.send(post(MOST, account="one"))
+        assert await refusal(second) == (503, "server_busy")
+        await other.send(post(MOST, "/later", account="other"))
+        await app.has_read()
+        await small.send(post(STRANGER, account="one"))
+        assert (await small.answer()).status == 200
+        app.go_on.set()
+        assert [(await wire.answer()).status for wire in (first, other)] == [200, 200]
 
 
 async def is_free(listener: Listener, app: App) -> None:

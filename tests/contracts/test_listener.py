@@ -11,9 +11,10 @@ import pytest
 from keyside.adapters.listener import http as guarded
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.services.ports import SIGNED_IN
-from tests.contracts.listening import HEAD, Wire, listening, request, upgrade
+from tests.contracts.listening import HEAD, Wire, listening, request, until, upgrade
 from tests.edge.live import SECONDS
 
+pytestmark = pytest.mark.rule("C9")
 CERTIFICATE = Path(__file__).parents[1] / "edge" / "localhost.pem"
 
 
@@ -35,9 +36,7 @@ class App:
 
     async def is_asked(self) -> None:
         """Returns when a request is handled."""
-        async with asyncio.timeout(SECONDS):
-            while not self.asked:
-                await asyncio.sleep(0)
+        await until(lambda: self.asked)
 
     async def short(self, _scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
@@ -114,6 +113,19 @@ async def test_a_head_that_does_not_come_is_told_so(begun: bytes) -> None:
         assert len(listener.strangers) == 0
 
 
+async def test_what_follows_a_body_in_chunks_is_bounded_and_passed_over() -> None:
+    app = App()
+    async with listening(app) as listener:
+        wire = await listener.wire()
+        await wire.send(request("POST", "/later", b"1\r\nx\r\n0\r\n", transfer_encoding="chunked"))
+        await app.is_asked()
+        await wire.send(b"a: b\r\n" * HEAD, piece=1000)
+        await wire.end()
+        short = await listener.wire()
+        await short.send(request("POST", "/", b"0\r\na: b\r\n\r\n", transfer_encoding="chunked"))
+        assert (await short.answer()).status == 200
+
+
 async def test_a_connection_on_which_nothing_comes_is_closed_without_a_word() -> None:
     async with listening(App(), seconds=0.1) as listener:
         assert await (await listener.wire()).end() == b""
@@ -142,7 +154,7 @@ async def test_the_next_request_may_begin_while_an_answer_is_under_way() -> None
     app = App()
     async with listening(app, seconds=0.1) as listener:
         wire = await listener.wire()
-        await wire.send(request(path="/later") + request()[:10])
+        await wire.send(request("GET", "/later") + request()[:10])
         for _ in range(2):  # longer than a head may take
             await (await listener.wire()).end()
         app.go_on.set()
@@ -155,13 +167,13 @@ async def test_only_so_many_requests_may_wait_for_an_answer() -> None:
     app = App()
     async with listening(app) as listener:
         wire = await listener.wire()
-        await wire.send(request(path="/later") + request() * 16)
+        await wire.send(request("GET", "/later") + request() * 16)
         app.go_on.set()
         for _ in range(17):
             assert (await wire.answer()).status == 200
         app.go_on.clear()
         wire = await listener.wire()
-        await wire.send(request(path="/later") + request() * 40)
+        await wire.send(request("GET", "/later") + request() * 40)
         await wire.end()
     assert app.asked == ["/later", *["/"] * 16, "/later"]
 
@@ -172,7 +184,7 @@ async def test_places_are_taken_until_somebody_signs_in_or_goes() -> None:
         for wire in (first, second):
             await wire.send(request())
             assert (await wire.answer()).status == 200
-        await second.send(request(path="/sign_in"))
+        await second.send(request("GET", "/sign_in"))
         assert (await second.answer()).status == 200
         assert len(listener.strangers) == 1
         for _ in range(3):
@@ -195,7 +207,7 @@ async def test_whoever_is_cut_off_for_others_is_told_to_the_request_that_is_hand
     app = App()
     async with listening(app, per_address=1) as listener:
         wire = await listener.wire()
-        await wire.send(request(path="/listen") + request())  # the second one hides the first from uvicorn
+        await wire.send(request("GET", "/listen") + request())  # the second one hides the first from uvicorn
         await app.is_asked()
         await (await listener.wire()).send(request())
         await asyncio.wait_for(app.gone.wait(), SECONDS)
@@ -206,7 +218,7 @@ async def test_a_client_that_goes_is_told_to_the_request_that_is_handled() -> No
     app = App()
     async with listening(app) as listener:
         wire = await listener.wire()
-        await wire.send(request(path="/listen") + request())
+        await wire.send(request("GET", "/listen") + request())
         await app.is_asked()
         wire.close()
         await asyncio.wait_for(app.gone.wait(), SECONDS)
@@ -217,7 +229,7 @@ async def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: py
     app = App()
     async with listening(app) as listener:
         wire = await listener.wire(receive_buffer=4096)
-        await wire.send(request(path="/flood"))
+        await wire.send(request("GET", "/flood"))
         await asyncio.wait_for(app.gone.wait(), SECONDS)
         assert len(listener.strangers) == 0
 
@@ -227,7 +239,7 @@ async def test_a_client_that_reads_slowly_gets_the_whole_answer(monkeypatch: pyt
     app = App()
     async with listening(app) as listener:
         wire = await listener.wire(receive_buffer=4096)
-        await wire.send(request(path="/flood"))
+        await wire.send(request("GET", "/flood"))
         await wire.read(40 * 65536)
         assert not app.gone.is_set()
 
@@ -291,7 +303,7 @@ async def test_an_upgrade_behind_an_answer_ends_the_connection_and_the_answer_he
     app = App()
     async with listening(app, websocket=GuardedWebSocket) as listener:
         wire = await listener.wire()
-        await wire.send(request(path="/listen") + upgrade())
+        await wire.send(request("GET", "/listen") + upgrade())
         assert b"101" not in await wire.end()
         await asyncio.wait_for(app.gone.wait(), SECONDS)
         assert len(listener.strangers) == 0

@@ -9,10 +9,11 @@ from keyside.adapters.listener import websocket as guarded
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.adapters.socketio.connection import DIRECT, Connection
 from keyside.services.ports import SIGNED_IN, SIGNED_OUT
-from tests.contracts.listening import CONNECT, listening
+from tests.contracts.listening import CONNECT, UNFINISHED, listening
 from tests.edge.live import SECONDS
 from tests.edge.test_websocket_frames import CONTINUED, PING, frame
 
+pytestmark = pytest.mark.rule("C9")
 KINDS = pytest.mark.parametrize("kind", [GuardedWebSocket, Connection])
 
 
@@ -86,6 +87,26 @@ async def test_whoever_has_signed_out_is_a_stranger_again(kind: type[GuardedWebS
         await app.is_left()
         await wire.end()
         assert len(listener.strangers) == 0
+
+
+@KINDS
+async def test_of_messages_that_are_not_whole_the_oldest_makes_room(kind: type[GuardedWebSocket]) -> None:
+    app = App()
+    async with listening(app, websocket=kind) as listener:
+        wires = [await listener.upgraded() for _ in range(4)]
+        size = UNFINISHED // 3
+        large = frame(b"x" * size)
+        for wire in wires:
+            await wire.send(frame(b"sign in"))
+            assert await app.hears() == b"sign in"
+        for _ in range(5):
+            await wires[3].send(large)
+            assert await app.hears() == b"x" * size  # what is whole holds no place
+        for wire in wires:
+            await wire.send(large[: size - 100])
+        await wires[0].end()
+        await wires[3].send(large[size - 100 :])
+        assert await app.hears() == b"x" * size
 
 
 @KINDS

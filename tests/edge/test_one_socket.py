@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -36,7 +37,7 @@ async def http(strict: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@rule("C4")
+@rule("C10", "C4")
 @pytest.mark.parametrize("event", ["chat:close", "unknown", "executor:ready", "chat:open", "9.1"])
 async def test_who_sends_too_many_events_is_told_so_and_who_goes_on_is_closed(strict: LiveServer, event: str) -> None:
     cost = 10 if event in ("executor:ready", "chat:open") else 1
@@ -56,10 +57,10 @@ async def test_who_sends_too_many_events_is_told_so_and_who_goes_on_is_closed(st
     assert len(codes) < 4 * BURST
 
 
-@rule("C4")
+@rule("C10", "C4")
 async def test_whoever_was_told_to_slow_down_may_go_on_after_a_while(strict: LiveServer) -> None:
     async with raw_socket(strict.url) as (socket, _):
-        acks = []
+        acks: list[Any] = []
         while not acks or acks[-1]["ok"]:
             acks.append(await socket.event("chat:close", {"chat_id": 1}))
         assert acks[-1]["error"] == {
@@ -73,7 +74,7 @@ async def test_whoever_was_told_to_slow_down_may_go_on_after_a_while(strict: Liv
         assert (await socket.event("chat:close", {"chat_id": 1}))["ok"]
 
 
-@rule("E6")
+@rule("C10", "E6")
 async def test_the_lines_of_a_plain_executor_are_never_refused(strict: LiveServer, http: httpx.AsyncClient) -> None:
     count = 20 * BURST
     async with raw_socket(strict.url) as (socket, session_id):
@@ -86,7 +87,7 @@ async def test_the_lines_of_a_plain_executor_are_never_refused(strict: LiveServe
         assert (await ended(http, started))[0::2] == ("done", "".join(f"{at} " for at in range(count)))
 
 
-@rule("E5")
+@rule("C10", "E5")
 async def test_the_frames_of_an_executors_runs_do_not_count(strict: LiveServer, http: httpx.AsyncClient) -> None:
     async with executing(strict.url) as desk:
         started = await ask(http)
@@ -100,7 +101,7 @@ async def test_the_frames_of_an_executors_runs_do_not_count(strict: LiveServer, 
         assert await ended(http, started) == ("done", None, "x" * 4 * BURST)
 
 
-@rule("C2")
+@rule("C9", "C2")
 async def test_a_user_may_have_so_many_sockets(strict: LiveServer) -> None:
     async with connected(strict.url), connected(strict.url), connected(strict.url) as third, connected(strict.url):
         refused = Client()
@@ -116,7 +117,7 @@ async def test_a_user_may_have_so_many_sockets(strict: LiveServer) -> None:
                 pass
 
 
-@rule("C2")
+@rule("C9")
 async def test_a_user_may_have_so_many_requests_under_way(strict: LiveServer, http: httpx.AsyncClient) -> None:
     async with executing(strict.url) as desk:
         started = await ask(http)

@@ -51,7 +51,7 @@ def test_the_limits_of_what_comes_in_are_those_of_the_settings() -> None:
     limits, guard = connect_limits_of(settings, address), _guard(settings, address)
     assert (limits.seconds, limits.bytes, limits.per_address, limits.in_all) == (4, 5000, 6, 7)
     assert (guard.header_seconds, guard.connect_bytes, guard.header_bytes) == (4, 5000, 8000)
-    places = [guard.strangers.add(address, list) for address in "aaaaaaabb"]
+    places = [guard.strangers.add(address, lambda: None) for address in "aaaaaaabb"]
     assert (len(guard.strangers), len(places)) == (7, 9)
 
 

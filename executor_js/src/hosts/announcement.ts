@@ -1,6 +1,7 @@
 /** Makes what an executor announces fit: a server refuses an announcement that goes beyond a limit (E1). */
 
 import { byteLength } from "../limits";
+import { type Clean, excerpt } from "../link/redaction";
 import type { Connection, Failure, Model } from "../protocol.gen";
 
 const MAX_CONNECTIONS = 100;
@@ -15,14 +16,14 @@ const LONGEST_CODE = 100;
 const LONGEST_SENTENCE = 2000;
 
 /** The connections, with the models that fit: the first ones, as they are listed. */
-export function announceable(connections: readonly Connection[]): Connection[] {
-  const heads = connections.slice(0, MAX_CONNECTIONS).map(headOf);
+export function announceable(connections: readonly Connection[], clean: Clean): Connection[] {
+  const heads = connections.slice(0, MAX_CONNECTIONS).map((connection) => headOf(connection, clean));
   let bytes = byteLength(JSON.stringify(heads));
   let count = 0;
   return heads.map((head, at) => {
     const models: Model[] = [];
     for (const model of connections[at]?.models ?? []) {
-      const fitting = modelOf(model);
+      const fitting = modelOf(model, clean);
       if (fitting === null) continue;
       const size = byteLength(JSON.stringify(fitting)) + 1;
       if (count === MAX_MODELS || bytes + size > MAX_BYTES) break;
@@ -34,26 +35,26 @@ export function announceable(connections: readonly Connection[]): Connection[] {
   });
 }
 
-const headOf = (connection: Connection): Connection => ({
+const headOf = (connection: Connection, clean: Clean): Connection => ({
   ...connection,
-  provider: cut(connection.provider, LONGEST_PROVIDER),
-  label: cut(connection.label, LONGEST_LABEL),
+  provider: excerpt(connection.provider, LONGEST_PROVIDER, clean),
+  label: excerpt(connection.label, LONGEST_LABEL, clean),
   models: [],
-  error: connection.error && failureOf(connection.error),
+  error: connection.error && failureOf(connection.error, clean),
 });
 
-const failureOf = ({ code, message, retryable }: Failure): Failure => ({
-  code: cut(code, LONGEST_CODE),
-  message: cut(message, LONGEST_SENTENCE),
+const failureOf = ({ code, message, retryable }: Failure, clean: Clean): Failure => ({
+  code: excerpt(code, LONGEST_CODE, clean),
+  message: excerpt(message, LONGEST_SENTENCE, clean),
   retryable,
 });
 
 /** Null for a model that cannot be named. An id that is cut would be another model's. */
-function modelOf({ id, name, context_length, input, output }: Model): Model | null {
+function modelOf({ id, name, context_length, input, output }: Model, clean: Clean): Model | null {
   if (id === "" || id.length > LONGEST_NAME) return null;
   return {
     id,
-    name: name && cut(name, LONGEST_NAME),
+    name: name && excerpt(name, LONGEST_NAME, clean),
     context_length: context_length !== null && isCount(context_length) ? context_length : null,
     input: bounded(input),
     output: bounded(output),
@@ -64,10 +65,3 @@ const isCount = (value: number): boolean => Number.isSafeInteger(value) && value
 
 const bounded = (value: number | null): number | null =>
   value !== null && Math.abs(value) <= Number.MAX_SAFE_INTEGER ? value : null;
-
-/** The first characters of a text. A pair of surrogates is not torn apart. */
-function cut(text: string, most: number): string {
-  if (text.length <= most) return text;
-  const last = text.charCodeAt(most - 1);
-  return text.slice(0, last >= 0xd800 && last < 0xdc00 ? most - 1 : most);
-}

@@ -63,7 +63,11 @@ export class Host {
       instance: randomId(),
       maxRuns: options.maxRuns ?? MAX_RUNS,
       name: () => vault.identity.name,
-      connections: () => announceable(vault.connections.map((record) => this.announced(record))),
+      connections: () =>
+        announceable(
+          vault.connections.map((record) => this.announced(record)),
+          this.clean,
+        ),
       prepare: (request) => this.prepare(request),
       changed: () => this.changed(),
     });

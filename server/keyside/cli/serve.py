@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 from keyside.adapters.listener.http import Guard, GuardedHttp
 from keyside.adapters.listener.server import GuardedServer
 from keyside.adapters.listener.strangers import Strangers
+from keyside.adapters.listener.unfinished import Unfinished
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.adapters.log_lines import LineFormatter, bounded
 from keyside.adapters.socketio.connection import Connection
@@ -141,6 +142,7 @@ def _guard(settings: Settings, address: "ClientAddress") -> Guard:
         header_bytes=settings.max_header,
         header_seconds=settings.arrival_timeout,
         connect_bytes=settings.stranger_socket,
+        unfinished=Unfinished(settings.max_bodies // 2),
         is_proxy=address.is_proxy,
         address_of=address.of,
     )

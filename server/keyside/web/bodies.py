@@ -1,10 +1,11 @@
 """Bounds the bodies of requests: little before sign-in, more after it, all of them together, and none too slowly."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,28 +30,35 @@ class BodyLimits:
     silence: float = 10
     """How long nothing may come."""
     rate: float = 8 * 1024
-    """How many bytes must come in a second, as a mean, once `silence` has passed."""
+    """How many bytes must come in a second; who is behind by more than `silence` is too slow."""
 
 
-MostBytes = Callable[[Scope], Awaitable[int]]
-"""The most bytes that the sender of a request may send; it raises `KeysideError` where it may send nothing large."""
+class Sender(NamedTuple):
+    """Who sends a request, and the most bytes that it may have."""
+
+    account: Hashable
+    most: int
+
+
+SenderOf = Callable[[Scope], Awaitable[Sender]]
+"""Finds the sender of a request. It raises `KeysideError` where nothing large may be sent."""
 
 
 class Bodies:
     """ASGI middleware around everything that reads bodies."""
 
-    def __init__(self, app: ASGIApp, most_bytes: MostBytes, limits: BodyLimits) -> None:
+    def __init__(self, app: ASGIApp, sender_of: SenderOf, limits: BodyLimits) -> None:
         self._app = app
-        self._most_bytes = most_bytes
+        self._sender_of = sender_of
         self._limits = limits
-        self._held = 0
-        """Bytes of all bodies that are being read or handled."""
+        self._held: Counter[Hashable] = Counter()
+        """Bytes of the large bodies that are being read or handled, by account."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one HTTP request; everything else is passed on."""
         if scope["type"] != "http" or not _has_body(scope):
             return await self._app(scope, receive, send)
-        body = _Body(self, receive, send, self._limits, partial(self._most_bytes, scope))
+        body = _Body(self, receive, send, self._limits, partial(self._sender_of, scope))
         try:
             await body.expect(_length(scope))
             await self._app(scope, body.listen if scope["method"] in _MEANINGLESS else body.receive, body.send)
@@ -60,32 +68,42 @@ class Bodies:
         finally:
             body.release()
 
-    def hold(self, size: int) -> None:
-        """Counts bytes that have come. Raises `server_busy` where all bodies together are too much."""
-        if self._held + size > self._limits.together:
+    def hold(self, account: Hashable, size: int) -> None:
+        """Counts bytes that have come. Raises `server_busy` where they are too much, or half of that of one account."""
+        together = self._limits.together
+        if self._held.total() + size > together or self._held[account] + size > together // 2:
             raise KeysideError("server_busy")
-        self._held += size
+        self._held[account] += size
 
-    def release(self, size: int) -> None:
+    def release(self, account: Hashable, size: int) -> None:
         """Counts bytes that are handled."""
-        self._held -= size
+        self._held[account] -= size
+        if not self._held[account]:
+            del self._held[account]
 
 
 class _Body:
     """The body of one request, as it comes in."""
 
     def __init__(
-        self, bodies: Bodies, receive: Receive, send: Send, limits: BodyLimits, most_bytes: Callable[[], Awaitable[int]]
+        self,
+        bodies: Bodies,
+        receive: Receive,
+        send: Send,
+        limits: BodyLimits,
+        find_sender: Callable[[], Awaitable[Sender]],
     ) -> None:
-        self._most = limits.stranger
-        self._most_bytes = most_bytes
+        self._sender = Sender(None, limits.stranger)
+        """Whoever it is, as long as the body is small."""
+        self._find_sender = find_sender
         self._bodies = bodies
         self._receive = receive
         self._send = send
         self._limits = limits
         self._held = 0
         self._come = 0
-        self._waited = 0.0
+        self._patience = limits.silence
+        """How many seconds more may be waited for the next bytes."""
         self._whole = False
         self._is_answered = False
         self._is_listened_to = False
@@ -95,11 +113,12 @@ class _Body:
 
         Who sends it is looked at only where it is more than anybody may send.
         """
-        if size is None or size <= self._most:
+        if size is None or size <= self._sender.most:
             return
-        self._most = await self._most_bytes()
-        if size > self._most:
-            raise KeysideError("too_large", f"This is larger than the {self._most:,} bytes that the server takes here.")
+        self._sender = await self._find_sender()
+        most = self._sender.most
+        if size > most:
+            raise KeysideError("too_large", f"This is larger than the {most:,} bytes that the server takes here.")
 
     async def receive(self) -> Message:
         """In place of the server's: the same, within limits. Raises `BodyRefused`, but not once an answer has begun.
@@ -123,28 +142,28 @@ class _Body:
 
     async def _count(self, size: int) -> None:
         self._come += size
+        self._patience = min(self._limits.silence, self._patience + size / self._limits.rate)
         try:
             await self.expect(self._come)
-            self._bodies.hold(size)
+            if self._sender.account is not None:  # small bodies are taken whatever others send
+                self._bodies.hold(self._sender.account, size)
+                self._held += size
         except KeysideError as error:
             if not self._is_answered:
                 raise BodyRefused(error) from None
-        else:
-            self._held += size
 
     async def _next(self) -> Message:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        left = self._limits.silence + self._come / self._limits.rate - self._waited
         try:
-            async with asyncio.timeout(min(left, self._limits.silence)):
+            async with asyncio.timeout(self._patience):
                 return await self._receive()
         except TimeoutError:
             if self._is_answered:
                 return await self._receive()
             raise BodyRefused(KeysideError("too_slow")) from None
         finally:
-            self._waited += loop.time() - began
+            self._patience -= loop.time() - began
 
     async def send(self, message: Message) -> None:
         """In place of the server's: an answer that comes before the whole body is the last on its connection."""
@@ -171,7 +190,7 @@ class _Body:
 
     def release(self) -> None:
         """Its bytes are handled."""
-        self._bodies.release(self._held)
+        self._bodies.release(self._sender.account, self._held)
         self._held = 0
 
 

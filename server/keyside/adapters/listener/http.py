@@ -11,6 +11,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from keyside.adapters.listener.strangers import Stranger, Strangers
+from keyside.adapters.listener.unfinished import Unfinished
 from keyside.adapters.listener.websocket import STALLED_SECONDS, GuardedWebSocket
 from keyside.protocol.errors import failure
 from keyside.services.ports import SIGNED_IN, SIGNED_OUT
@@ -33,6 +34,8 @@ class Guard:
     """How long the head of a request may take."""
     connect_bytes: int
     """The most that a client may send on a WebSocket before it has signed in."""
+    unfinished: Unfinished
+    """What has come of messages that are not whole yet."""
     is_proxy: Callable[[str], bool]
     """Whether the address is of a proxy, which speaks for many clients. Its HTTP connections are not counted."""
     address_of: Callable[[Any], str]
@@ -52,6 +55,10 @@ class GuardedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         """How much of a request's head has come."""
         self._in_head = True
+        self._has_body = False
+        """Whether something of a body was in what was read last."""
+        self._beside_body = 0
+        """How many bytes have come since that were no part of it."""
         self._handled: Any = None
         """The request that is handled, or was handled last."""
         self._head_timer: asyncio.TimerHandle | None = None
@@ -97,21 +104,35 @@ class GuardedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`. Of a head that is too long no more is read than may be."""
         while data and not self.transport.is_closing():
-            if not self._in_head:
-                part, data = data, b""
+            if self._in_head:
+                part = self._read_head(data)
             else:
-                if self._head_timer is None:
-                    self._await_head()
-                room = self._guard.header_bytes - self._head_bytes
-                part, data = data[:room], data[room:]
-                self._head_bytes += len(part)
-            super().data_received(part)
+                part = self._read_body(data)
+            data = data[len(part) :]
             if self.transport.get_protocol() is not self:  # it is a WebSocket now
                 if data and not self.transport.is_closing():
                     self.transport.get_protocol().data_received(data)
                 return
             if self._in_head and self._head_bytes >= self._guard.header_bytes:
                 self._refuse(431, "too_large", "The headers of this request are longer than the server takes.")
+
+    def _read_head(self, data: bytes) -> bytes:
+        """Reads as much as a head may still have, and returns it."""
+        if self._head_timer is None:
+            self._await_head()
+        part = data[: self._guard.header_bytes - self._head_bytes]
+        self._head_bytes += len(part)
+        super().data_received(part)
+        return part
+
+    def _read_body(self, data: bytes) -> bytes:
+        """Reads it. What stands between and behind the parts of a body counts as no part of it, and is bounded here."""
+        self._has_body = False
+        super().data_received(data)
+        self._beside_body = 0 if self._has_body or self._in_head else self._beside_body + len(data)
+        if self._beside_body > self._guard.header_bytes:
+            self.transport.close()
+        return data
 
     def _await_head(self) -> None:
         loop = asyncio.get_running_loop()
@@ -159,6 +180,16 @@ class GuardedHttp(HttpToolsProtocol):
         if self._stranger is not None:
             self.scope["extensions"] = {SIGNED_IN: self._leave}
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See `httptools.HttpRequestParser`. What comes behind a body in chunks is passed over."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """See `httptools.HttpRequestParser`."""
+        self._has_body = True
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         """See `httptools.HttpRequestParser`."""
         self._head_is_here()
@@ -191,7 +222,8 @@ class GuardedHttp(HttpToolsProtocol):
         """Nobody is signed in on the WebSocket, or nobody any more."""
         address = self._guard.address_of(socket.scope)
         stranger = self._guard.strangers.add(address, self.transport.abort)
-        socket.guard(stranger, self._guard.connect_bytes, _PATIENCE * self._guard.header_seconds)
+        seconds = _PATIENCE * self._guard.header_seconds
+        socket.guard(stranger, self._guard.connect_bytes, seconds, self._guard.unfinished)
 
     # --- writing ---------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from keyside.adapters.listener.strangers import Stranger
+from keyside.adapters.listener.unfinished import Unfinished
 from keyside.services.ports import SIGNED_IN
 
 _MOST_FRAGMENTS = 1000
@@ -29,6 +30,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stranger: Stranger | None = None
+        self._unfinished: Unfinished | None = None
         self._room = 0
         """How many bytes a stranger may still send."""
         self._deadline: asyncio.TimerHandle | None = None
@@ -40,12 +42,13 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         """Whether the client's request for a WebSocket was a good one, and nothing has closed it since."""
         return self.handshake_initiated and not self.close_sent
 
-    def guard(self, stranger: Stranger, most_bytes: int, seconds: float) -> None:
+    def guard(self, stranger: Stranger, most_bytes: int, seconds: float, unfinished: Unfinished) -> None:
         """From now on it is a stranger's, until somebody signs in: that is told by the scope's extension."""
         self._leave()
         if self.transport.is_closing():
             stranger.leave()
             return
+        self._unfinished = unfinished
         self._stranger = stranger
         self._room = most_bytes
         self._deadline = self.loop.call_later(seconds, self.transport.abort)
@@ -69,6 +72,8 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
 
     def read(self, data: bytes) -> None:
         """Takes what was received."""
+        if self._unfinished is not None:
+            self._unfinished.grow(self, len(data), self.transport.abort)
         super().data_received(data)
 
     def _is_too_much(self, size: int) -> bool:
@@ -81,12 +86,17 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """A whole message has come. uvicorn would log a traceback of text that is none."""
+        self._is_whole()
         if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):
             self.frames = []
             self.conn.send_close(_INVALID_TEXT)
             self.handle_parser_exception()
             return
         super().send_receive_event_to_app()
+
+    def _is_whole(self) -> None:
+        if self._unfinished is not None:
+            self._unfinished.done(self)
 
     def handle_cont(self, event: Any) -> None:
         """A further frame of a message."""
@@ -98,7 +108,10 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._leave()
+        self._is_whole()
         super().connection_lost(exc)
+        self.frames = []
+        self.conn.reader.discard()  # what refers to each other here may stay in memory for a while
         self.resume_writing()
 
     def pause_writing(self) -> None:

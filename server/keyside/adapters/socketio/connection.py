@@ -81,6 +81,7 @@ class Connection(GuardedWebSocket):
         if self._take is None or self.close_sent:
             super().send_receive_event_to_app()
             return
+        self._is_whole()
         frames, self.frames = self.frames, []
         if self.curr_msg_data_type == "text":
             self._take(bytes(frames[0]) if len(frames) == 1 else b"".join(frames))

@@ -178,6 +178,9 @@ PRIVATE_PARTS = (
     Part("socketio.async_server", "AsyncServer.disconnect", "7d2f76686c12", "`StockServer` extends it"),
     Part("socketio.async_server", "AsyncServer._handle_disconnect", "c0b32ada5b37", "`StockServer` extends it"),
     Part("socketio.async_server", "AsyncServer._handle_eio_disconnect", "9344593148b6", "`StockServer` extends it"),
+    Part(_HTTP, "HttpToolsProtocol.on_header", "65d62c044f61", "`GuardedHttp` leaves trailers out"),
+    Part(_HTTP, "HttpToolsProtocol.on_body", "dba9c32aeba3", "`GuardedHttp` extends it"),
+    Part("websockets.streams", "StreamReader.discard", "8f7e50f91f35", "it frees what has come"),
     Part("websockets.utils", "apply_mask", "552db1b0bdf7", "that of `websockets.frames` is the same in C"),
 )
 """All that is overridden, called or read in this folder and in `adapters/listener`.

@@ -86,6 +86,10 @@ class Endpoint:
         """Whether a request goes to Socket.IO."""
         return scope["type"] != "lifespan" and scope["path"].removesuffix("/") in PATHS
 
+    def session_of(self, scope: Scope) -> str:
+        """The id of the session that a request of a polling client names; empty where there is none."""
+        return self._sio.manager.sid_from_eio_sid(_transport_id(scope), "/") or ""
+
     def most_bytes(self, scope: Scope) -> int:
         """The most bytes that a request of a polling client may have."""
         is_signed_in = self._sio.is_signed_in(_transport_id(scope))

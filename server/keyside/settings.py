@@ -129,7 +129,8 @@ class Settings(BaseSettings):
     max_body: Bytes = Field(default=32 * 1024**2, description="The most bytes of a request whose sender is signed in.")
     max_bodies: Bytes = Field(
         default=64 * 1024**2,
-        description="The most bytes of all large requests that are read or handled at the same time. One account gets half.",
+        description="The most bytes of all large requests that are read or handled at the same time; one account gets "
+        "half of it.",
     )
     stranger_body: Bytes = Field(
         default=8 * 1024, description="The most bytes of a request that are read before it is known who sends it."
@@ -161,8 +162,8 @@ class Settings(BaseSettings):
     )
     socket_events: Number = Field(
         default=100,
-        description="How many events a socket may send in a second, as a mean over ten seconds. Frames of running "
-        "answers do not count.",
+        description="How many events a socket may send in a second, as a mean over ten seconds: `chat:open` and "
+        "`executor:ready` count as ten, and frames of running answers do not count.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged, on standard error."

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosedError
 
 from tests.contracts.listening import Wire
 from tests.contracts.test_listener import code
@@ -198,6 +199,18 @@ async def test_after_sign_in_more_is_read(strict: LiveServer, token: str) -> Non
     async with raw_socket(strict.url, {"token": token}) as (socket, _):
         for _ in range(3):
             assert (await socket.event("chat:close", {"chat_id": 1, "more": "x" * 3000}))["ok"]
+
+
+async def test_after_signing_out_little_is_read_again(strict: LiveServer, token: str) -> None:
+    async with raw_socket(strict.url, {"token": token}) as (socket, _):
+        await socket.send("41")
+
+        async def go_on() -> None:
+            while True:
+                await socket.send(f"429{json.dumps(['chat:close', 'x' * 1000])}")
+
+        with pytest.raises(ConnectionClosedError):  # a session that is only late is closed in order
+            await asyncio.wait_for(go_on(), SECONDS)
 
 
 async def test_the_oldest_connections_of_an_address_make_room_and_requests_are_answered(

@@ -265,6 +265,8 @@ class Hub(Protocol):
 
 SIGNED_IN = "keyside.signed_in"
 """The ASGI extension of a connection that counts as a stranger's: its value is called when somebody has signed in."""
+SIGNED_OUT = "keyside.signed_out"
+"""The same of a WebSocket: its value is called when nobody is signed in there any more."""
 
 EVERYONE = "everyone"
 """The room of all sockets."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httptools
@@ -13,7 +14,7 @@ from keyside.adapters.listener.strangers import Stranger, Strangers
 from keyside.adapters.listener.unfinished import Unfinished
 from keyside.adapters.listener.websocket import STALLED_SECONDS, GuardedWebSocket
 from keyside.protocol.errors import failure
-from keyside.services.ports import SIGNED_IN
+from keyside.services.ports import SIGNED_IN, SIGNED_OUT
 
 _MOST_PIPELINED = 16
 """Requests that may wait on one connection for the answer to an earlier one."""
@@ -214,10 +215,15 @@ class GuardedHttp(HttpToolsProtocol):
         if not socket.handshake_initiated:
             self._refuse(400, "bad_request", _UNREADABLE)
         elif socket.is_open:
-            address = self._guard.address_of(socket.scope)
-            stranger = self._guard.strangers.add(address, self.transport.abort)
-            seconds = _PATIENCE * self._guard.header_seconds
-            socket.guard(stranger, self._guard.connect_bytes, seconds, self._guard.unfinished)
+            self._guard_socket(socket)
+            socket.scope["extensions"][SIGNED_OUT] = partial(self._guard_socket, socket)
+
+    def _guard_socket(self, socket: GuardedWebSocket) -> None:
+        """Nobody is signed in on the WebSocket, or nobody any more."""
+        address = self._guard.address_of(socket.scope)
+        stranger = self._guard.strangers.add(address, self.transport.abort)
+        seconds = _PATIENCE * self._guard.header_seconds
+        socket.guard(stranger, self._guard.connect_bytes, seconds, self._guard.unfinished)
 
     # --- writing ---------------------------------------------------------------------------------
 

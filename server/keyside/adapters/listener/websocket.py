@@ -44,6 +44,10 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
 
     def guard(self, stranger: Stranger, most_bytes: int, seconds: float, unfinished: Unfinished) -> None:
         """From now on it is a stranger's, until somebody signs in: that is told by the scope's extension."""
+        self._leave()
+        if self.transport.is_closing():
+            stranger.leave()
+            return
         self._unfinished = unfinished
         self._stranger = stranger
         self._room = most_bytes

@@ -11,12 +11,13 @@ from typing import Any
 import uvloop
 
 from tests.benchmarks import measure, report
-from tests.benchmarks.contenders import NAMES, USUAL, Field
+from tests.benchmarks.contenders import RELAYS, SETTINGS, USUAL, Field
 from tests.benchmarks.servers import Keyside, relay
 from tests.benchmarks.sizes import sizes
+from tests.benchmarks.strangers import strangers
 from tests.meta.repo import ROOT
 
-PARTS = ("starts", "streams", "viewers", "fastest", "tabs", "sizes", "recovery")
+PARTS = ("starts", "streams", "viewers", "fastest", "strangers", "tabs", "sizes", "recovery")
 
 
 def options() -> argparse.Namespace:
@@ -25,7 +26,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, default=ROOT / ".bench" / "latest.json", help="the file to write")
     parser.add_argument("--only", action="append", choices=PARTS, help="measure only this; can be repeated")
     parser.add_argument("--streams", type=int, action="append", help="how many streams to pace; can be repeated")
-    parser.add_argument("--among", action="append", choices=NAMES, help="compare Keyside with this; can be repeated")
+    parser.add_argument(
+        "--among", action="append", choices=[*SETTINGS, *RELAYS], help="compare Keyside with this; can be repeated"
+    )
     parser.add_argument("--seconds", type=float, help="how long a server is measured in each round")
     return parser.parse_args()
 
@@ -41,6 +44,12 @@ async def run(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
         report.print_rows("Start and idle memory", found["starts"])
     if {"streams", "viewers", "fastest"} & set(parts):
         await run_streams(chosen, folder, found)
+    if "strangers" in parts:
+        seconds = chosen.seconds or 5.0
+        rows, became = await strangers(spare_folder(folder, "strangers"), 50, 2 if quick else 4, seconds)
+        found["strangers"], found["what_became_of_strangers"] = rows, {"all": became}
+        report.print_streams("50 streams of 50 tokens/s, one viewer each, without and with strangers", rows)
+        report.print_rows("What became of the strangers", found["what_became_of_strangers"])
     if "tabs" in parts:
         async with Field(spare_folder(folder, "tabs")) as field:
             found["tabs"] = await measure.tabs(field, 300 if quick else 2000)

@@ -20,6 +20,7 @@ NAMES = {
     "keyside": "Keyside, stored and shown",
     "keyside-normal": "Keyside with KEYSIDE_SYNC=normal",
     "keyside-stock": "Keyside with KEYSIDE_TRANSPORT=stock",
+    "keyside-strangers": "Keyside, while strangers do what they can",
 }
 
 SETTINGS = {

@@ -27,6 +27,7 @@ class Failed(Exception):
 class _Viewer(SocketIo):
     def __init__(self, stream: "KeysideStream", index: int) -> None:
         super().__init__()
+        self.token = stream.token
         self._stream = stream
         self._index = index
 
@@ -39,6 +40,7 @@ class _Viewer(SocketIo):
 class _Executor(SocketIo):
     def __init__(self, stream: "KeysideStream") -> None:
         super().__init__()
+        self.token = stream.token
         self._stream = stream
 
     def on_ack(self, packet: bytes) -> None:
@@ -57,8 +59,11 @@ class _Executor(SocketIo):
 class KeysideStream(Stream):
     """A stream through Keyside. `expected` is what the server has acknowledged; one frame at a time is in flight."""
 
-    def __init__(self, record: Record, start: int, port: int, name: str, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, record: Record, start: int, port: int, name: str, http: httpx.AsyncClient, token: str = ""
+    ) -> None:
         super().__init__(record, start)
+        self.token = token
         self.offered: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.expected = 0
         self.acknowledged: asyncio.Event = asyncio.Event()

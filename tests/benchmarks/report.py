@@ -83,6 +83,10 @@ def targets(found: Mapping[str, Rows]) -> Iterator[Target]:
     yield from _paced_targets(found)
     if "tabs" in found:
         yield Target("memory of an idle tab, KiB", found["tabs"]["keyside"]["memory_per_tab_kib"], 60)
+    if "strangers" in found:
+        rows = found["strangers"]
+        value = _ratio(rows["keyside-strangers"], rows["keyside"], "p99_ms")
+        yield Target("50 streams: p99 with strangers, of that without", value, 2)
     if "sizes" in found:
         few, many = found["sizes"].values()
         for what, name in (("listing chats", "first_page_ms"), ("opening a chat", "open_chat_ms")):

@@ -109,16 +109,26 @@ def relay(kind: str, folder: Path) -> Server:
 class Keyside(Server):
     """`keyside serve` as a user runs it: SQLite on disk, every commit synced. Only the sign-in is off.
 
-    With `settings` in its environment it is run in another way.
+    With `settings` in its environment, or with sign-in, it is run in another way.
     """
 
-    def __init__(self, folder: Path, name: str = "keyside", settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, name: str = "keyside", settings: dict[str, str] | None = None, auth: str = "off"
+    ) -> None:
         port = free_port()
         self.data = folder / f"{name}-data"
         self.data.mkdir(exist_ok=True)
-        options = ["--port", str(port), "--data-dir", str(self.data), "--auth", "off", "--no-browser"]
+        options = ["--port", str(port), "--data-dir", str(self.data), "--auth", auth, "--no-browser"]
         command = [sys.executable, "-m", "keyside", "serve", *options, "--log-level", "warning"]
         super().__init__(name, command, port, folder / f"{name}.log", settings)
+
+    async def token(self, *scopes: str) -> str:
+        """A new API token of the owner."""
+        chosen = [option for scope in scopes for option in ("--scope", scope)]
+        command = [sys.executable, "-m", "keyside", "token", "create", "--name", "bench", "--data-dir", str(self.data)]
+        made = await asyncio.create_subprocess_exec(*command, *chosen, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+        said, _ = await made.communicate()
+        return said.decode().strip()
 
 
 async def _answers(port: int) -> bool:

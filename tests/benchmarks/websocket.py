@@ -111,6 +111,9 @@ class Socket(asyncio.Protocol):
 class SocketIo(Socket):
     """A Socket.IO connection by its raw packets. `on_event` takes events, `on_ack` what nobody awaits."""
 
+    token = ""
+    """What it signs in with, where that is needed."""
+
     def __init__(self) -> None:
         super().__init__()
         self._number = 0
@@ -155,7 +158,7 @@ class SocketIo(Socket):
         elif kind == b"2":
             self.send(b"3")
         elif kind[:1] == b"0":
-            self.send(b"40")
+            self.send(b"40" + (b'{"token":"%s"}' % self.token.encode() if self.token else b""))
         elif kind == b"40" and not self._connected.done():
             self._connected.set_result(payload)
         elif kind == b"44" and not self._connected.done():

@@ -13,6 +13,7 @@ import uvicorn
 from keyside.adapters.listener.http import Guard, GuardedHttp
 from keyside.adapters.listener.server import GuardedServer
 from keyside.adapters.listener.strangers import Strangers
+from keyside.adapters.listener.turns import Turns
 from keyside.adapters.listener.unfinished import Unfinished
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from tests.edge.live import SECONDS
@@ -141,7 +142,7 @@ async def listening(
     """Serves the application until the end of the block."""
     strangers = Strangers(per_address=per_address, in_all=1000)
     unfinished = Unfinished(UNFINISHED)
-    guard = Guard(strangers, HEAD, seconds, CONNECT, unfinished, is_proxy, lambda scope: scope["client"][0])
+    guard = Guard(strangers, Turns(), HEAD, seconds, CONNECT, unfinished, is_proxy, lambda scope: scope["client"][0])
     config = uvicorn.Config(
         app,
         http=GuardedHttp,

@@ -1,7 +1,9 @@
 """HTTP connections, as bytes: how long a head may be and may take, what waits behind an answer, and who is cut off."""
 
 import asyncio
+import gc
 import ssl
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +175,9 @@ async def test_only_so_many_requests_may_wait_for_an_answer() -> None:
             assert (await wire.answer()).status == 200
         app.go_on.clear()
         wire = await listener.wire()
-        await wire.send(request("GET", "/later") + request() * 40)
+        await wire.send(request("GET", "/later"))
+        await until(lambda: len(app.asked) == 18)
+        await wire.send(request() * 40)
         await wire.end()
     assert app.asked == ["/later", *["/"] * 16, "/later"]
 
@@ -256,6 +260,28 @@ async def test_a_handshake_that_does_not_come_to_its_end_is_cut_off() -> None:
         wire.close()
 
 
+@pytest.mark.parametrize("sent", [request(), request()[:20], upgrade()], ids=["a request", "half a head", "an upgrade"])
+@pytest.mark.parametrize("who_ends", ["client", "server"])
+async def test_nothing_of_a_connection_is_left_for_the_garbage_collector(sent: bytes, who_ends: str) -> None:
+    """With many strangers its pauses would be as long as a second."""
+    async with listening(App(), per_address=1) as listener:
+        wire = await listener.wire()
+        await until(lambda: len(listener.strangers) == 1)
+        gc.disable()
+        try:
+            (protocol,) = map(weakref.ref, listener.server.server_state.connections)
+            await wire.send(sent)
+            if len(sent) > 20:
+                await wire.answer()
+            if who_ends == "client":
+                wire.close()
+            else:
+                await (await listener.wire()).send(request())
+            await until(lambda: protocol() is None)
+        finally:
+            gc.enable()
+
+
 # --- upgrades ------------------------------------------------------------------------------------
 
 
@@ -303,7 +329,9 @@ async def test_an_upgrade_behind_an_answer_ends_the_connection_and_the_answer_he
     app = App()
     async with listening(app, websocket=GuardedWebSocket) as listener:
         wire = await listener.wire()
-        await wire.send(request("GET", "/listen") + upgrade())
+        await wire.send(request("GET", "/listen"))
+        await app.is_asked()
+        await wire.send(upgrade())
         assert b"101" not in await wire.end()
         await asyncio.wait_for(app.gone.wait(), SECONDS)
         assert len(listener.strangers) == 0

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 from keyside.adapters.listener.http import Guard, GuardedHttp
 from keyside.adapters.listener.server import GuardedServer
 from keyside.adapters.listener.strangers import Strangers
+from keyside.adapters.listener.turns import Turns
 from keyside.adapters.listener.unfinished import Unfinished
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.adapters.log_lines import LineFormatter, bounded
@@ -139,6 +140,7 @@ def _config(settings: Settings, asgi: ASGIApp) -> uvicorn.Config:
 def _guard(settings: Settings, address: "ClientAddress") -> Guard:
     return Guard(
         Strangers(per_address=settings.strangers_per_address, in_all=settings.strangers),
+        Turns(),
         header_bytes=settings.max_header,
         header_seconds=settings.arrival_timeout,
         connect_bytes=settings.stranger_socket,

@@ -35,6 +35,7 @@ class Callers:
             await self._app(scope, receive, send)
         finally:
             caller.leave()
+            del scope[CALLER]  # it has the scope itself: nothing is left to the garbage collector
 
     def enter(self, user_id: int) -> None:
         """A request of the account begins. Raises `too_many_connections`."""

@@ -11,6 +11,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from keyside.adapters.listener.strangers import Stranger, Strangers
+from keyside.adapters.listener.turns import Turns
 from keyside.adapters.listener.unfinished import Unfinished
 from keyside.adapters.listener.websocket import STALLED_SECONDS, GuardedWebSocket
 from keyside.protocol.errors import failure
@@ -28,6 +29,7 @@ class Guard:
     """What holds for all connections of a server. Sizes are in bytes, times in seconds."""
 
     strangers: Strangers
+    turns: Turns
     header_bytes: int
     """The most that the head of a request may have: its first line and its headers."""
     header_seconds: float
@@ -47,6 +49,9 @@ class GuardedHttp(HttpToolsProtocol):
 
     transport: Any
     scope: Any
+    cycle: Any
+    parser: Any
+    headers: Any
 
     def __init__(self, *, guard: Guard, **options: Any) -> None:
         super().__init__(**options)
@@ -55,6 +60,8 @@ class GuardedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         """How much of a request's head has come."""
         self._in_head = True
+        self._is_upgrade = False
+        """Whether a WebSocket takes the connection over as soon as its turn has come."""
         self._has_body = False
         """Whether something of a body was in what was read last."""
         self._beside_body = 0
@@ -81,6 +88,15 @@ class GuardedHttp(HttpToolsProtocol):
         self._leave()
         self._tell_of_the_end()
         super().connection_lost(exc)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Breaks the circles of references, so that nothing of many connections is left for the garbage collector.
+
+        Its pauses would hold up everybody else.
+        """
+        self.parser = self.cycle = self._handled = None
+        self.scope = self.headers = None
 
     def _cut_off(self) -> None:
         """Ends the connection at once: others need its place, or it is read by nobody."""
@@ -109,9 +125,7 @@ class GuardedHttp(HttpToolsProtocol):
             else:
                 part = self._read_body(data)
             data = data[len(part) :]
-            if self.transport.get_protocol() is not self:  # it is a WebSocket now
-                if data and not self.transport.is_closing():
-                    self.transport.get_protocol().data_received(data)
+            if self._is_upgrade:  # what comes before the answer to it is lost
                 return
             if self._in_head and self._head_bytes >= self._guard.header_bytes:
                 self._refuse(431, "too_large", "The headers of this request are longer than the server takes.")
@@ -197,7 +211,20 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._handled = cycle
-        super()._start_asgi_task(cycle, app)
+        self._in_turn(partial(super()._start_asgi_task, cycle, app))
+
+    def _in_turn(self, begin: Callable[[], None]) -> None:
+        """Begins a request, of a stranger when its turn has come."""
+        if self._stranger is None:
+            begin()
+        else:
+            self._guard.turns.take(self._stranger.address, partial(self._begin, begin))
+
+    def _begin(self, begin: Callable[[], None]) -> bool:
+        if self.transport.is_closing():
+            return False
+        begin()
+        return True
 
     def on_message_complete(self) -> None:
         """See `httptools.HttpRequestParser`. The time for the next head begins with its first byte."""
@@ -209,7 +236,14 @@ class GuardedHttp(HttpToolsProtocol):
         if self._is_answering:  # the answer to an earlier request would never learn that the connection has ended
             self.transport.close()
             return
+        self._is_upgrade = True
+        self.transport.pause_reading()
+        self._in_turn(self._upgrade)
+
+    def _upgrade(self) -> None:
+        self.transport.resume_reading()
         super().handle_websocket_upgrade()
+        self._let_go()
         socket: GuardedWebSocket = self.transport.get_protocol()
         self._leave()
         if not socket.handshake_initiated:

@@ -153,7 +153,9 @@ class Settings(BaseSettings):
         "the oldest of them is closed.",
     )
     strangers: Number = Field(default=1000, description="How many such connections may be open in all.")
-    user_sockets: Number = Field(default=500, description="How many sockets an account may have open.")
+    user_sockets: Number = Field(
+        default=500, description="How many sockets an account may have open. A token may have half of them."
+    )
     user_requests: Number = Field(
         default=2000, description="How many requests of an account may be under way, streamed answers included."
     )

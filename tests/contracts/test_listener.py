@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from keyside.adapters.listener import http as guarded
+from keyside.adapters.listener import websocket as guarded
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.services.ports import SIGNED_IN
 from tests.contracts.listening import HEAD, Wire, listening, request, until, upgrade

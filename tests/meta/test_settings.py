@@ -44,7 +44,7 @@ def test_a_team_and_a_busy_program_stay_within_the_defaults() -> None:
 
 
 def test_the_limits_of_what_comes_in_are_those_of_the_settings() -> None:
-    settings = load(stranger_body=2000, max_bodies=3000, arrival_timeout=4, min_rate=5000)
+    settings = load(stranger_body=2000, max_body=1500, max_bodies=3000, arrival_timeout=4, min_rate=5000)
     assert body_limits_of(settings) == BodyLimits(stranger=2000, together=3000, silence=4, rate=5000)
     address = ClientAddress()
     settings = load(arrival_timeout=4, stranger_socket=5000, strangers_per_address=6, strangers=7, max_header=8000)

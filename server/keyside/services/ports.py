@@ -63,7 +63,7 @@ class View:
 MOST_RUNS = 100
 MOST_READ = 1024 * 1024
 """Characters that a read of events or of a view takes into memory, about."""
-MOST_PAGE = 8 * MOST_READ
+MOST_PAGE = 2 * MOST_READ
 """Characters of a page of messages, about."""
 
 

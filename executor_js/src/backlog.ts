@@ -1,5 +1,8 @@
 /** The lines of an attempt that the server has not acknowledged yet, in order. */
 
+/** In one frame. The server takes more, so that a frame never comes near its limit. */
+const MOST_LINES = 10_000;
+
 export class Backlog {
   private lines: string[] = [];
   private sizes: number[] = [];
@@ -30,13 +33,13 @@ export class Backlog {
     this.total += size;
   }
 
-  /** Returns the oldest lines: as many as fit into `bytes`, and at least one. */
+  /** Returns the oldest lines: as many as fit into `bytes` and into one frame, and at least one. */
   take(bytes: number): string[] {
     let count = 0;
     let taken = 0;
     for (const size of this.sizes) {
       taken += size;
-      if (count > 0 && taken > bytes) break;
+      if (count > 0 && (taken > bytes || count === MOST_LINES)) break;
       count += 1;
     }
     return this.lines.slice(0, count);

@@ -1,5 +1,6 @@
 """Builds every object; the only place where choices meet."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
@@ -144,6 +145,8 @@ class Application:
     sio: socketio.AsyncServer
     address: ClientAddress
     """Tells a listener whose connection it is."""
+    is_known: Callable[[Scope], bool]
+    """Tells a listener whether somebody who has signed in sends a request, as far as that can be seen at once."""
 
     @property
     def accounts(self) -> Accounts:
@@ -239,7 +242,7 @@ def create_app(
 
     bounded = Callers(Bodies(endpoint, sender_of, body_limits_of(settings)), authenticator, settings.user_requests)
     asgi = SecurityHeaders(Gate(bounded, authenticator), settings.origins)
-    return Application(asgi, services, lifecycle, sio, address)
+    return Application(asgi, services, lifecycle, sio, address, authenticator.knows)
 
 
 def _secret(settings: Settings, *, in_memory: bool) -> bytes:

@@ -128,7 +128,9 @@ class Settings(BaseSettings):
     )
     max_body: Bytes = Field(default=32 * 1024**2, description="The most bytes of a request whose sender is signed in.")
     max_bodies: Bytes = Field(
-        default=64 * 1024**2, description="The most bytes of all requests that are read or handled at the same time."
+        default=64 * 1024**2,
+        description="The most bytes of all large requests that are read or handled at the same time; one account gets "
+        "half of it.",
     )
     stranger_body: Bytes = Field(
         default=8 * 1024, description="The most bytes of a request that are read before it is known who sends it."
@@ -151,7 +153,9 @@ class Settings(BaseSettings):
         "the oldest of them is closed.",
     )
     strangers: Number = Field(default=1000, description="How many such connections may be open in all.")
-    user_sockets: Number = Field(default=500, description="How many sockets an account may have open.")
+    user_sockets: Number = Field(
+        default=500, description="How many sockets an account may have open. A token may have half of them."
+    )
     user_requests: Number = Field(
         default=2000, description="How many requests of an account may be under way, streamed answers included."
     )
@@ -160,8 +164,8 @@ class Settings(BaseSettings):
     )
     socket_events: Number = Field(
         default=100,
-        description="How many events a socket may send in a second, as a mean over ten seconds. Frames of running "
-        "answers do not count.",
+        description="How many events a socket may send in a second, as a mean over ten seconds: `chat:open` and "
+        "`executor:ready` count as ten, and frames of running answers do not count.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged, on standard error."
@@ -191,6 +195,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.max_bodies < 2 * self.max_body:
+            raise ValueError("KEYSIDE_MAX_BODIES must be at least twice KEYSIDE_MAX_BODY: an account gets half of it")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("KEYSIDE_TLS_CERT and KEYSIDE_TLS_KEY must be set together")
         if self.auth == "off" and not (is_loopback(self.host) and self._public_is_loopback):

@@ -133,7 +133,7 @@ class _Server(GuardedServer):
 async def listening(
     app: Any,
     *,
-    seconds: float = 10,
+    seconds: float = 1000,
     per_address: int = 100,
     websocket: type[GuardedWebSocket] = GuardedWebSocket,
     is_proxy: Callable[[str], bool] = lambda address: False,
@@ -142,7 +142,17 @@ async def listening(
     """Serves the application until the end of the block."""
     strangers = Strangers(per_address=per_address, in_all=1000)
     unfinished = Unfinished(UNFINISHED)
-    guard = Guard(strangers, Turns(), HEAD, seconds, CONNECT, unfinished, is_proxy, lambda scope: scope["client"][0])
+    guard = Guard(
+        strangers,
+        Turns(),
+        header_bytes=HEAD,
+        header_seconds=seconds,
+        connect_bytes=CONNECT,
+        unfinished=unfinished,
+        is_proxy=is_proxy,
+        address_of=lambda scope: scope["client"][0],
+        is_known=lambda scope: (b"cookie", b"signed") in scope["headers"],
+    )
     config = uvicorn.Config(
         app,
         http=GuardedHttp,

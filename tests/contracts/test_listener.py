@@ -4,13 +4,14 @@ import asyncio
 import gc
 import ssl
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from keyside.adapters.listener import http as guarded
+from keyside.adapters.listener import websocket as guarded
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.services.ports import SIGNED_IN
 from tests.contracts.listening import HEAD, Wire, listening, request, until, upgrade
@@ -156,7 +157,9 @@ async def test_the_next_request_may_begin_while_an_answer_is_under_way() -> None
     app = App()
     async with listening(app, seconds=0.1) as listener:
         wire = await listener.wire()
-        await wire.send(request("GET", "/later") + request()[:10])
+        await wire.send(request("GET", "/later"))
+        await app.is_asked()
+        await wire.send(request()[:10])
         for _ in range(2):  # longer than a head may take
             await (await listener.wire()).end()
         app.go_on.set()
@@ -280,6 +283,24 @@ async def test_nothing_of_a_connection_is_left_for_the_garbage_collector(sent: b
             await until(lambda: protocol() is None)
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize("sent", [request, upgrade], ids=["a request", "an upgrade"])
+async def test_whoever_is_known_need_not_wait_among_strangers(
+    monkeypatch: pytest.MonkeyPatch, sent: Callable[..., bytes]
+) -> None:
+    monkeypatch.setattr("keyside.adapters.listener.turns.PAUSE_SECONDS", 1000)
+    app = App()
+    async with listening(app) as listener:
+        strange = [await listener.wire() for _ in range(2)]
+        for wire in strange:
+            await wire.send(request())
+        assert (await strange[0].answer()).status == 200
+        for _ in range(2):
+            wire = await listener.wire()
+            await wire.send(sent(cookie="signed"))
+            assert (await wire.answer()).status in (101, 200)
+    assert len(app.asked) == 3
 
 
 # --- upgrades ------------------------------------------------------------------------------------

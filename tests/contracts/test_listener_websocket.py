@@ -10,7 +10,7 @@ import pytest
 from keyside.adapters.listener import websocket as guarded
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.adapters.socketio.connection import DIRECT, Connection
-from keyside.services.ports import SIGNED_IN
+from keyside.services.ports import SIGNED_IN, SIGNED_OUT
 from tests.contracts.listening import CONNECT, UNFINISHED, listening, until
 from tests.edge.live import SECONDS
 from tests.edge.test_websocket_frames import CONTINUED, PING, frame
@@ -20,7 +20,7 @@ KINDS = pytest.mark.parametrize("kind", [GuardedWebSocket, Connection])
 
 
 class App:
-    """Takes WebSockets, and keeps what they say. `sign in` signs in."""
+    """Takes WebSockets, and keeps what they say. `sign in` signs in, and `sign out` out."""
 
     def __init__(self) -> None:
         self.said: asyncio.Queue[bytes] = asyncio.Queue()
@@ -34,6 +34,8 @@ class App:
             said = (event.get("text") or "").encode()
             if said == b"sign in":
                 scope["extensions"][SIGNED_IN]()
+            if said == b"sign out":
+                scope["extensions"][SIGNED_OUT]()
             if said:
                 self.said.put_nowait(said)
         self.gone.set()
@@ -72,6 +74,21 @@ async def test_whoever_has_signed_in_may_send_more_and_counts_no_more(kind: type
         for _ in range(3):
             await wire.send(frame(b"x" * CONNECT))
             assert await app.hears() == b"x" * CONNECT
+
+
+@KINDS
+async def test_whoever_has_signed_out_is_a_stranger_again(kind: type[GuardedWebSocket]) -> None:
+    app = App()
+    async with listening(app, websocket=kind) as listener:
+        wire = await listener.upgraded()
+        for said in (b"sign in", b"x" * CONNECT, b"sign out", b"sign in", b"sign out", b"sign out"):
+            await wire.send(frame(said))
+            assert await app.hears() == said
+        assert len(listener.strangers) == 1
+        await wire.send(frame(b"x" * CONNECT))
+        await app.is_left()
+        await wire.end()
+        assert len(listener.strangers) == 0
 
 
 @KINDS

@@ -71,6 +71,12 @@ async def test_a_call_that_is_given_up_is_forgotten_while_its_socket_lives() -> 
 async def test_a_session_that_is_gone_can_join_nothing(here: SocketWorld) -> None:
     with pytest.raises(Gone):
         await here.hub.join("nobody", chat_room(1))
+    session = await here.session()
+    with pytest.raises(Gone):
+        await here.hub.join("nobody", chat_room(2))
+    assert chat_room(2) not in here.sio.manager.rooms["/"]  # nobody would ever leave it
+    await asyncio.gather(here.sio.disconnect(session.session_id), here.sio.disconnect(session.session_id))
+    await here.sio.disconnect(session.session_id)
     here.hub.tell("nobody", {"type": "x", "data": {}})
     here.hub.tell("nowhere", {"type": "x", "data": {}})
     await here.hub.leave("nobody", chat_room(1))

@@ -10,7 +10,7 @@ import pytest
 import socketio
 
 from keyside.testing import text_line
-from tests.edge.live import Client, LiveServer, ask, connected, ended, executing, raw_socket
+from tests.edge.live import SECONDS, Client, LiveServer, ask, connected, ended, executing, raw_socket
 
 rule = pytest.mark.rule
 EVENTS = 5
@@ -20,8 +20,8 @@ BURST = 10 * EVENTS
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory, transport: str) -> Iterator[LiveServer]:
-    """A server without sign-in that takes few events of a socket, and few sockets."""
-    limits = {"socket_events": str(EVENTS), "user_sockets": "4"}
+    """A server without sign-in that takes few events of a socket, few sockets, and few requests at a time."""
+    limits = {"socket_events": str(EVENTS), "user_sockets": "4", "user_requests": "3"}
     server = LiveServer(tmp_path_factory.mktemp(f"slow-{transport}"), "off", transport=transport, **limits)
     try:
         server.start()
@@ -38,9 +38,9 @@ async def http(strict: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @rule("C10", "C4")
-@pytest.mark.parametrize("event", ["chat:close", "unknown", "executor:ready", "9.1"])
+@pytest.mark.parametrize("event", ["chat:close", "unknown", "executor:ready", "chat:open", "9.1"])
 async def test_who_sends_too_many_events_is_told_so_and_who_goes_on_is_closed(strict: LiveServer, event: str) -> None:
-    cost = 10 if event == "executor:ready" else 1
+    cost = 10 if event in ("executor:ready", "chat:open") else 1
     codes = []
     async with raw_socket(strict.url) as (socket, _):
         for _ in range(4 * BURST):
@@ -53,7 +53,7 @@ async def test_who_sends_too_many_events_is_told_so_and_who_goes_on_is_closed(st
             ack = json.loads(packet[3:])[0]
             codes.append("" if ack["ok"] else ack["error"]["code"])
     first = codes.index("slow_down")
-    assert first >= BURST // cost
+    assert BURST // cost <= first < 2 * BURST // cost
     assert len(codes) < 4 * BURST
 
 
@@ -114,4 +114,20 @@ async def test_a_user_may_have_so_many_sockets(strict: LiveServer) -> None:
                 async with connected(strict.url):
                     break
             except socketio.exceptions.ConnectionError:  # the server has not noticed yet
+                pass
+
+
+@rule("C9")
+async def test_a_user_may_have_so_many_requests_under_way(strict: LiveServer, http: httpx.AsyncClient) -> None:
+    async with executing(strict.url) as desk:
+        started = await ask(http)
+        offer = await desk.offer()
+        await desk.claim(offer)
+        path = f"/api/runs/{started['run']['id']}/events"
+        async with http.stream("GET", path), http.stream("GET", path), http.stream("GET", path):
+            refused = await http.get("/api/chats")
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_connections")
+        await desk.finish(offer, 0)
+        async with asyncio.timeout(SECONDS):
+            while (await http.get("/api/chats")).status_code == 429:  # the server has not noticed yet
                 pass

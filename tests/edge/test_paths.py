@@ -176,3 +176,13 @@ async def test_a_slash_too_much_is_no_redirection(raw: Raw, path: str) -> None:
     assert status == 404
     assert "location" not in headers
     assert "Leave out the slash at its end." in body
+
+
+async def test_a_request_for_many_parts_of_a_file_gets_the_whole(static: Path) -> None:
+    async with doors(static).client() as client:
+        path = "/assets/index-abc.js"
+        whole = await client.get(path)
+        one = await client.get(path, headers={"range": "bytes=0-1"})
+        many = await client.get(path, headers={"range": "bytes=0-1,2-3"})
+        assert (one.status_code, one.content) == (206, whole.content[:2])
+        assert (many.status_code, many.content) == (200, whole.content)

@@ -1,9 +1,13 @@
 """What a token may do: to spend a key takes `api`, to write into a chat `chats`, and both take both."""
 
+from contextlib import AsyncExitStack
+from pathlib import Path
+
 import httpx
 import pytest
 
-from tests.edge.live import LiveServer, executing, new_chat
+from tests.edge.live import LiveServer, connected, executing, new_chat
+from tests.edge.test_sockets import refusal
 
 rule = pytest.mark.rule
 
@@ -54,3 +58,21 @@ async def test_a_completion_that_is_stored_in_a_chat_takes_both_scopes(
             async with local.http(authorization=f"Bearer {await token(owner, 'api', *more)}") as program:
                 answer = await program.post("/api/chat/completions", json=sent)
                 assert answer.json()["error"]["code"] == "model_not_found"
+
+
+@rule("C9")
+async def test_one_token_leaves_sockets_for_everybody_else(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path, "local", user_sockets="4")
+    server.start()
+    try:
+        async with server.http(origin=server.url) as http:
+            await http.post("/api/auth/redeem", json={"code": server.link.rpartition("=")[2]})
+            made = [await http.post("/api/tokens", json={"name": "t", "scopes": ["executor"]}) for _ in range(2)]
+            first, second = [answer.json()["token"] for answer in made]
+            async with AsyncExitStack() as stack:
+                for _ in range(2):
+                    await stack.enter_async_context(connected(server.url, {"token": first}))
+                assert await refusal(server.url, {"token": first}) == "too_many_connections"
+                await stack.enter_async_context(connected(server.url, {"token": second}))
+    finally:
+        server.end()

@@ -136,7 +136,7 @@ async def test_a_client_of_another_account_is_refused(
 ) -> None:
     """So the executor of one account never runs the calls of the next that signs in to the same browser."""
     assert await refusal(local.url, {"user_id": 2}, **signed_in) == "unauthorized"
-    assert await refusal(local.url, {"user_id": 0}, **signed_in) == "unauthorized"
+    assert await refusal(local.url, {"user_id": 99}, **signed_in) == "unauthorized"
     assert await refusal(local.url, {"user_id": "x"}, **signed_in) == "bad_request"
     made = await token(local, signed_in, "chats")
     assert await refusal(local.url, {"token": made, "user_id": 2}) == "unauthorized"

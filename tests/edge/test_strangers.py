@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosedError
 
 from tests.contracts.listening import Wire
 from tests.contracts.test_listener import code
@@ -17,7 +18,7 @@ LIMITS = {
     "stranger_body": "2048",
     "stranger_socket": "2048",
     "max_body": "40000",
-    "max_bodies": "60000",
+    "max_bodies": "80000",
     "arrival_timeout": "1",
     "strangers_per_address": "30",
 }
@@ -182,7 +183,7 @@ async def test_a_client_that_goes_over_from_polling_to_a_websocket_is_no_strange
 def token(strict: LiveServer) -> str:
     """An API token of the owner."""
     with httpx.Client(base_url=strict.url, headers={"origin": strict.url}, timeout=SECONDS) as http:
-        answer = http.post("/api/auth/redeem", json={"code": strict.link.rpartition("#")[2]})
+        answer = http.post("/api/auth/redeem", json={"code": strict.link.rpartition("=")[2]})
         assert answer.status_code == 200, answer.text
         made = http.post("/api/tokens", json={"name": "test", "scopes": ["chats"]})
         assert made.status_code == 201, made.text
@@ -198,6 +199,18 @@ async def test_after_sign_in_more_is_read(strict: LiveServer, token: str) -> Non
     async with raw_socket(strict.url, {"token": token}) as (socket, _):
         for _ in range(3):
             assert (await socket.event("chat:close", {"chat_id": 1, "more": "x" * 3000}))["ok"]
+
+
+async def test_after_signing_out_little_is_read_again(strict: LiveServer, token: str) -> None:
+    async with raw_socket(strict.url, {"token": token}) as (socket, _):
+        await socket.send("41")
+
+        async def go_on() -> None:
+            while True:
+                await socket.send(f"429{json.dumps(['chat:close', 'x' * 1000])}")
+
+        with pytest.raises(ConnectionClosedError):  # a session that is only late is closed in order
+            await asyncio.wait_for(go_on(), SECONDS)
 
 
 async def test_the_oldest_connections_of_an_address_make_room_and_requests_are_answered(

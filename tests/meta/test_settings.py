@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from keyside import cli
+from keyside.app import body_limits_of, connect_limits_of
+from keyside.cli.serve import _guard
 from keyside.settings import OPTIONS, BadSettings, Settings, default_data_dir, load, settings_table
+from keyside.web.bodies import BodyLimits
+from keyside.web.client_address import ClientAddress
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
@@ -30,6 +34,25 @@ def test_every_setting_says_what_it_does() -> None:
         assert field.description, name
         assert field.description.endswith("."), name
         assert f"| `KEYSIDE_{name.upper()}` |" in settings_table()
+
+
+def test_a_team_and_a_busy_program_stay_within_the_defaults() -> None:
+    settings = load()
+    assert min(settings.user_sockets, settings.user_requests) > 200
+    assert min(settings.user_runs, settings.user_requests) > 1000
+    assert settings.min_rate * 7 * 60 < 20 * 1024**2  # a phone takes seven minutes for this
+
+
+def test_the_limits_of_what_comes_in_are_those_of_the_settings() -> None:
+    settings = load(stranger_body=2000, max_body=1500, max_bodies=3000, arrival_timeout=4, min_rate=5000)
+    assert body_limits_of(settings) == BodyLimits(stranger=2000, together=3000, silence=4, rate=5000)
+    address = ClientAddress()
+    settings = load(arrival_timeout=4, stranger_socket=5000, strangers_per_address=6, strangers=7, max_header=8000)
+    limits, guard = connect_limits_of(settings, address), _guard(settings, address, lambda scope: False)
+    assert (limits.seconds, limits.bytes, limits.per_address, limits.in_all) == (4, 5000, 6, 7)
+    assert (guard.header_seconds, guard.connect_bytes, guard.header_bytes) == (4, 5000, 8000)
+    places = [guard.strangers.add(address, lambda: None) for address in "aaaaaaabb"]
+    assert (len(guard.strangers), len(places)) == (7, 9)
 
 
 def test_the_options_of_serve_are_settings() -> None:
@@ -129,3 +152,9 @@ def test_a_time_is_a_number_above_nothing(name: str, value: str, monkeypatch: py
     monkeypatch.setenv(f"KEYSIDE_{name.upper()}", value)
     with pytest.raises(BadSettings, match=rf"^KEYSIDE_{name.upper()} cannot be '.*': input should be .*\.$"):
         load()
+
+
+def test_all_bodies_may_have_twice_what_one_may_have() -> None:
+    with pytest.raises(BadSettings, match="KEYSIDE_MAX_BODIES must be at least twice KEYSIDE_MAX_BODY"):
+        load(max_body=2000, max_bodies=3999)
+    assert load(max_body=2000, max_bodies=4000).max_bodies == 4000

@@ -13,7 +13,7 @@ export function ownImage(url: string): boolean {
 
 /** An address that a person may follow, or null. No model has a sign-in link to give, at whatever address. */
 export function safeLink(url: string | undefined): string | null {
-  if (!url || !/^(https?:|mailto:|#|\/(?!\/))/i.test(url)) return null;
+  if (!url || !/^(https?:|mailto:|#|\/(?![\\/]))/i.test(url)) return null;
   try {
     // Browsers read an address as `URL` does: they drop tabs, for example. The base stands for the page's own address.
     return linkCode(new URL(url, "http://page.invalid").hash) === null ? url : null;

@@ -31,7 +31,7 @@ MAX_MODELS = 5000
 """The size limit of an announcement, in bytes of JSON, and how many models all its connections may have (E1)."""
 MAX_LINES = 100_000
 """How many lines a frame may have (E10)."""
-MAX_PARTS = 250_000
+MAX_PARTS = 120_000
 """How many values the JSON of a packet may have (C4)."""
 
 MOST_ANSWER = 1024 * 1024

@@ -59,6 +59,6 @@ class Connections:
         """What the connected sockets signed in with."""
         return frozenset(self._by_credential)
 
-    def signed_in_by(self, credential_id: str) -> list[str]:
+    def signed_in_by(self, credential_id: str | None) -> list[str]:
         """The session ids of the sockets that signed in with a credential."""
-        return sorted(self._by_credential.get(credential_id, ()))
+        return sorted(self._by_credential.get(credential_id or "", ()))

@@ -63,7 +63,7 @@ class View:
 MOST_RUNS = 100
 MOST_READ = 1024 * 1024
 """Characters that a read of events or of a view takes into memory, about."""
-MOST_PAGE = 8 * MOST_READ
+MOST_PAGE = 2 * MOST_READ
 """Characters of a page of messages, about."""
 
 
@@ -265,6 +265,8 @@ class Hub(Protocol):
 
 SIGNED_IN = "keyside.signed_in"
 """The ASGI extension of a connection that counts as a stranger's: its value is called when somebody has signed in."""
+SIGNED_OUT = "keyside.signed_out"
+"""The same of a WebSocket: its value is called when nobody is signed in there any more."""
 
 EVERYONE = "everyone"
 """The room of all sockets."""

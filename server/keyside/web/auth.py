@@ -6,7 +6,9 @@ from typing import Literal
 
 from fastapi import Request, Response
 from itsdangerous import BadSignature, Signer
+from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
+from starlette.types import Scope
 
 from keyside.protocol.errors import KeysideError
 from keyside.services.accounts import SIGN_IN_SECONDS, Accounts, Identity
@@ -99,6 +101,10 @@ class Authenticator:
             return await self.accounts.anyone()
         value = self._signed_value(headers)
         return await self.accounts.by_cookie(value) if value else None
+
+    def knows(self, scope: Scope) -> bool:
+        """Whether nobody needs to sign in, or the browser that sends this request has once done so."""
+        return self.mode == "off" or self.has_signed_cookie(Headers(scope=scope))
 
     def has_signed_cookie(self, headers: Mapping[str, str]) -> bool:
         """Whether there is a cookie that this server has signed. Nothing is looked up, so it may be revoked."""

@@ -35,7 +35,7 @@ class Pages:
         """Answers one request with a file, the page, or an error. A WebSocket is closed."""
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close"})
-        await self._response(scope)(scope, receive, send)
+        await self._response(scope)(_with_one_range(scope), receive, send)
 
     def _response(self, scope: Scope) -> Response:
         path, method = scope["path"], scope["method"]
@@ -89,6 +89,12 @@ class Pages:
         origin = self._origins.at(Headers(scope=scope).get("host")) or self._origins.public
         policy = {"content-security-policy": page_policy(origin), "cache-control": "no-cache"}
         return FileResponse(index, headers=policy, media_type="text/html")
+
+
+def _with_one_range(scope: Scope) -> Scope:
+    """The request without a header that asks for many parts of a file: the answer would be put together in memory."""
+    headers = [(name, value) for name, value in scope["headers"] if name != b"range" or b"," not in value]
+    return {**scope, "headers": headers}
 
 
 def _is_canonical(scope: Scope) -> bool:

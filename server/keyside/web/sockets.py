@@ -102,8 +102,7 @@ class Sockets:
         except Exception as error:
             log.exception("a socket could not be let in")
             raise Refuse("internal") from error
-        if len(self._connections.of(identity.user_id)) >= self._limits.sockets:
-            raise Refuse("too_many_connections")
+        self._check_number(identity)
         kind = _kind(identity, headers)
         try:
             await self._hub.join(session_id, user_room(identity.user_id))
@@ -114,6 +113,13 @@ class Sockets:
         self._allowances[session_id] = Allowance(events, events * _BURST_SECONDS, self._clock.now())
         self._viewers.connect(session_id)
         self._executors.connect(Socket(session_id, identity.user_id, kind, identity.scopes, identity.credential_id))
+
+    def _check_number(self, identity: Identity) -> None:
+        """A token has half of the account's sockets, so that one in wrong hands does not keep everybody else out."""
+        most = self._limits.sockets
+        mine = len(self._connections.signed_in_by(identity.credential_id)) if identity.kind == "token" else 0
+        if len(self._connections.of(identity.user_id)) >= most or mine >= max(1, most // 2):
+            raise Refuse("too_many_connections")
 
     async def _disconnect(self, session_id: str, reason: str = "") -> None:
         self._allowances.pop(session_id, None)

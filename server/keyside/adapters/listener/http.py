@@ -10,12 +10,14 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from keyside.adapters.listener import websocket
+from keyside.adapters.listener.stall import Stall
 from keyside.adapters.listener.strangers import Stranger, Strangers
 from keyside.adapters.listener.turns import Turns
 from keyside.adapters.listener.unfinished import Unfinished
-from keyside.adapters.listener.websocket import STALLED_SECONDS, GuardedWebSocket
+from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.protocol.errors import failure
-from keyside.services.ports import SIGNED_IN
+from keyside.services.ports import SIGNED_IN, SIGNED_OUT
 
 _MOST_PIPELINED = 16
 """Requests that may wait on one connection for the answer to an earlier one."""
@@ -42,6 +44,8 @@ class Guard:
     """Whether the address is of a proxy, which speaks for many clients. Its HTTP connections are not counted."""
     address_of: Callable[[Any], str]
     """The address of the client that a request comes from; it is given the ASGI scope."""
+    is_known: Callable[[Any], bool]
+    """Whether a request, by its ASGI scope, need not wait for its turn among those of strangers."""
 
 
 class GuardedHttp(HttpToolsProtocol):
@@ -69,7 +73,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._handled: Any = None
         """The request that is handled, or was handled last."""
         self._head_timer: asyncio.TimerHandle | None = None
-        self._stall_timer: asyncio.TimerHandle | None = None
+        self._stall: Stall | None = None
 
     # --- coming and going ------------------------------------------------------------------------
 
@@ -178,10 +182,15 @@ class GuardedHttp(HttpToolsProtocol):
             body = orjson.dumps({"error": error.model_dump()})
             self.transport.write(
                 b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+                b"content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n"
                 b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n%b"
                 % (status, _PHRASES[status], len(body), body)
             )
         self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what the parser cannot read. uvicorn's own answer has no headers for security."""
+        self._refuse(400, "bad_request", "The server cannot read this request: it is no HTTP/1.1.")
 
     # --- what the parser has read ----------------------------------------------------------------
 
@@ -215,7 +224,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _in_turn(self, begin: Callable[[], None]) -> None:
         """Begins a request, of a stranger when its turn has come."""
-        if self._stranger is None:
+        if self._stranger is None or self._guard.is_known(self.scope):
             begin()
         else:
             self._guard.turns.take(self._stranger.address, partial(self._begin, begin))
@@ -249,25 +258,29 @@ class GuardedHttp(HttpToolsProtocol):
         if not socket.handshake_initiated:
             self._refuse(400, "bad_request", _UNREADABLE)
         elif socket.is_open:
-            address = self._guard.address_of(socket.scope)
-            stranger = self._guard.strangers.add(address, self.transport.abort)
-            seconds = _PATIENCE * self._guard.header_seconds
-            socket.guard(stranger, self._guard.connect_bytes, seconds, self._guard.unfinished)
+            self._guard_socket(socket)
+            socket.scope["extensions"][SIGNED_OUT] = partial(self._guard_socket, socket)
+
+    def _guard_socket(self, socket: GuardedWebSocket) -> None:
+        """Nobody is signed in on the WebSocket, or nobody any more."""
+        address = self._guard.address_of(socket.scope)
+        stranger = self._guard.strangers.add(address, self.transport.abort)
+        seconds = _PATIENCE * self._guard.header_seconds
+        socket.guard(stranger, self._guard.connect_bytes, seconds, self._guard.unfinished)
 
     # --- writing ---------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
         super().pause_writing()
-        loop = asyncio.get_running_loop()
-        self._stall_timer = loop.call_later(STALLED_SECONDS, self._cut_off)
+        self._stall = Stall(self.transport, websocket.STALLED_SECONDS, self._cut_off)
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         super().resume_writing()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
+        if self._stall is not None:
+            self._stall.end()
+            self._stall = None
 
 
 _PHRASES = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}

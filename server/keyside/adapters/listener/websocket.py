@@ -6,6 +6,7 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from keyside.adapters.listener.stall import Stall
 from keyside.adapters.listener.strangers import Stranger
 from keyside.adapters.listener.unfinished import Unfinished
 from keyside.services.ports import SIGNED_IN
@@ -35,7 +36,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         """How many bytes a stranger may still send."""
         self._deadline: asyncio.TimerHandle | None = None
         """When it is cut off if nobody has signed in."""
-        self._stall_timer: asyncio.TimerHandle | None = None
+        self._stall: Stall | None = None
 
     @property
     def is_open(self) -> bool:
@@ -44,6 +45,10 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
 
     def guard(self, stranger: Stranger, most_bytes: int, seconds: float, unfinished: Unfinished) -> None:
         """From now on it is a stranger's, until somebody signs in: that is told by the scope's extension."""
+        self._leave()
+        if self.transport.is_closing():
+            stranger.leave()
+            return
         self._unfinished = unfinished
         self._stranger = stranger
         self._room = most_bytes
@@ -106,6 +111,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         self._leave()
         self._is_whole()
         super().connection_lost(exc)
+        # What refers to each other stays in memory for a while, so nothing large is left in it, and no circle.
         self.frames = []
         self.conn.reader.discard()
         self.conn.parser.close()  # it refers to what refers to it
@@ -119,14 +125,14 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
         super().pause_writing()
-        self._stall_timer = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+        self._stall = Stall(self.transport, STALLED_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         super().resume_writing()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
+        if self._stall is not None:
+            self._stall.end()
+            self._stall = None
 
 
 def _is_text(data: bytes) -> bool:

@@ -68,10 +68,10 @@ class SocketHub:
 
     async def join(self, session_id: str, room: str) -> None:
         """See `Hub`."""
-        try:
-            await self._sio.enter_room(session_id, room)
-        except (KeyError, ValueError) as error:  # the manager has forgotten it
-            raise Gone(session_id) from error
+        # The manager would make a room for a session that it has forgotten, and keep that room for ever.
+        if session_id not in self._sio.manager.rooms.get("/", {}).get(None, {}):
+            raise Gone(session_id)
+        await self._sio.enter_room(session_id, room)
 
     async def leave(self, session_id: str, room: str) -> None:
         """See `Hub`."""

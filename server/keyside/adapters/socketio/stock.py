@@ -15,7 +15,7 @@ from keyside.adapters.socketio.backlog import Backlog
 from keyside.adapters.socketio.in_hand import in_hand_of
 from keyside.adapters.socketio.packets import refusal
 from keyside.adapters.socketio.unconnected import ConnectLimits, Unconnected
-from keyside.services.ports import SIGNED_IN
+from keyside.services.ports import SIGNED_IN, SIGNED_OUT
 
 
 class Manager(socketio.AsyncManager):  # type: ignore[misc]
@@ -98,6 +98,7 @@ class StockServer(socketio.AsyncServer):  # type: ignore[misc]
         environ = self.environ.get(transport_id)
         if environ is not None:
             self.unconnected.begin(transport_id, environ["asgi.scope"])
+            _tell_listener(environ["asgi.scope"], SIGNED_OUT)
 
     def moves_to(self, transport_id: str, scope: Any) -> None:
         """A session that began by polling goes on over a WebSocket, which is a stranger's until it has signed in."""
@@ -155,11 +156,11 @@ class StockServer(socketio.AsyncServer):  # type: ignore[misc]
                 hand.end_event()
 
 
-def _tell_listener(scope: Any) -> None:
-    """The connection counts as a stranger's no more."""
-    signed_in = scope.get("extensions", {}).get(SIGNED_IN)
-    if signed_in is not None:
-        signed_in()
+def _tell_listener(scope: Any, news: str = SIGNED_IN) -> None:
+    """The connection counts as a stranger's no more, or again."""
+    tell = scope.get("extensions", {}).get(news)
+    if tell is not None:
+        tell()
 
 
 def _awaiting(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from keyside.core.parts import has_more_parts
 from keyside.protocol.errors import KeysideError
 
-MAX_PARTS = 500_000
+MAX_PARTS = 200_000
 """How many values a body may have. A body of 32 MiB could be 700 MB of empty lists."""
 
 _LONG_NUMBER = re.compile(rb"[\s:\[,]-?\d{19}")

@@ -100,7 +100,7 @@ def _add_messages(router: APIRouter, reader, messages: Messages, viewers: Viewer
     async def listed(chat_id: ChatId, who: Reader, branch_of: BranchOf = None, cursor: Cursor = None) -> MessagePage:
         """The messages of a chat, oldest first; with `branch`, the line that ends in that message.
 
-        A page has about 8 MiB of text; `next_cursor` leads to the next.
+        A page has about 2 MiB of text; `next_cursor` leads to the next.
         """
         page = await messages.page(who.user_id, chat_id, branch=branch_of, cursor=cursor)
         return MessagePage(items=list(page.messages), next_cursor=page.next_cursor)

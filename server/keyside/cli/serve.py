@@ -36,6 +36,7 @@ from keyside.settings import Settings
 
 if TYPE_CHECKING:
     from keyside.app import Application
+    from keyside.web.client_address import ClientAddress
 
 LEAVE_SECONDS = 3
 """How long open requests may still take when the server shuts down."""

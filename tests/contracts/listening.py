@@ -42,8 +42,8 @@ class Wire:
         self._reader = reader
         self._writer = writer
 
-    async def send(self, data: bytes, *, piece: int = 0) -> None:
-        """Sends bytes, each so many on their way by themselves. That nobody takes them is no fault."""
+    async def send(self, data: bytes, *, piece: int = 0) -> bool:
+        """Sends bytes, each so many on their way by themselves, and says whether all of them were taken."""
         piece = piece or len(data) or 1
         try:
             for at in range(0, len(data), piece):
@@ -51,7 +51,8 @@ class Wire:
                 await self._writer.drain()
                 await asyncio.sleep(0)
         except ConnectionError:
-            pass
+            return False
+        return True
 
     async def answer(self) -> Answer:
         """The next answer, which says how long it is."""

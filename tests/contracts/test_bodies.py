@@ -146,9 +146,9 @@ async def test_what_is_too_long_is_refused_so_that_a_client_that_is_still_sendin
     app = App()
     async with serving(app) as listener:
         wire = await listener.wire()
-        sending = asyncio.create_task(wire.send(sent, piece=20_000))
+        sending = asyncio.create_task(wire.send(sent, piece=1000))
         assert await refusal(wire) == wanted
-        await sending
+        assert await sending
     assert app.read.empty()
 
 

@@ -150,7 +150,12 @@ async def test_a_client_that_does_not_read_its_pongs_is_cut_off(
         wire = await listener.upgraded()
         await wire.send(frame(b"sign in"))
         await app.hears()
-        pings = frame(b"x" * 125, PING) * 1000
+        pings = frame(b"x" * 125, PING) * 100 + frame(b"a message")
+        if limit == "STALLED_SECONDS":  # more than the network holds, and less than may wait
+            sending = asyncio.ensure_future(wire.send(pings * 1000))
+            await app.is_left()
+            await sending
+            return
         async with asyncio.timeout(SECONDS):
             while not app.gone.is_set():
                 await wire.send(pings)
@@ -190,11 +195,12 @@ async def test_nothing_of_a_websocket_is_left_for_the_garbage_collector(
             await app.hears()
             (connection,) = map(weakref.ref, listener.server.server_state.connections)
             assert type(connection()) is kind
+            protocol = weakref.ref(vars(connection())["conn"])
             app.connection = None
             if who_ends == "client":
                 wire.close()
             else:
                 await listener.wire()
-            await until(lambda: connection() is None)
+            await until(lambda: connection() is None and protocol() is None)
         finally:
             gc.enable()

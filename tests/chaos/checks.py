@@ -61,7 +61,7 @@ def _may_be_interrupted(world: World, asked: Asked, run: dict[str, Any]) -> bool
     if callers:
         return callers[0] in world.dead
     id = run["executor"]["id"] if run["executor"] else ""
-    return any(who.rpartition("-")[0] == id for who in world.dead)
+    return any(who.removeprefix("browser-").rpartition("-")[0] == id for who in world.dead)
 
 
 async def check(world: World) -> None:

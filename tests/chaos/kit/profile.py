@@ -50,8 +50,8 @@ class Profile:
 
     @property
     def who(self) -> str:
-        """The name under which it asks the upstream."""
-        return f"{self.name}-1"
+        """The name under which it asks the upstream: its key. It does not begin as a name that it tells the server."""
+        return f"browser-{self.name}-1"
 
     @property
     def broken(self) -> list[str]:

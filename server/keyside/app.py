@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Scope
 
 from keyside import __version__
 from keyside.adapters.clock import RandomIds, SystemClock
+from keyside.adapters.listener.unread import Unread
 from keyside.adapters.memory.store import MemoryStore
 from keyside.adapters.secret_file import secret_of
 from keyside.adapters.socketio.calls import SocketCalls, StockCalls
@@ -145,6 +146,8 @@ class Application:
     sio: socketio.AsyncServer
     address: ClientAddress
     """Tells a listener whose connection it is."""
+    unread: Unread
+    """What waits for clients, on its sockets and in a listener's connections."""
     is_known: Callable[[Scope], bool]
     """Tells a listener whether somebody who has signed in sends a request, as far as that can be seen at once."""
 
@@ -207,7 +210,8 @@ def create_app(
     """A server with these settings. Without a `store` it opens, and locks, the data directory's database."""
     secret = _secret(settings, in_memory=store is not None)
     address = ClientAddress(settings.trusted_proxies)
-    sio = make_server(settings.transport, connect_limits_of(settings, address))
+    unread = Unread(settings.max_unread)
+    sio = make_server(settings.transport, connect_limits_of(settings, address), unread)
     stock = settings.transport == "stock"
     services = Services(
         store or SqlStore(settings.make_data_dir(), sync=settings.sync),
@@ -242,7 +246,7 @@ def create_app(
 
     bounded = Callers(Bodies(endpoint, sender_of, body_limits_of(settings)), authenticator, settings.user_requests)
     asgi = SecurityHeaders(Gate(bounded, authenticator), settings.origins)
-    return Application(asgi, services, lifecycle, sio, address, authenticator.knows)
+    return Application(asgi, services, lifecycle, sio, address, unread, authenticator.knows)
 
 
 def _secret(settings: Settings, *, in_memory: bool) -> bytes:

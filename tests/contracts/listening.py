@@ -15,6 +15,7 @@ from keyside.adapters.listener.server import GuardedServer
 from keyside.adapters.listener.strangers import Strangers
 from keyside.adapters.listener.turns import Turns
 from keyside.adapters.listener.unfinished import Unfinished
+from keyside.adapters.listener.unread import Unread
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from tests.edge.live import SECONDS
 
@@ -139,6 +140,7 @@ async def listening(
     websocket: type[GuardedWebSocket] = GuardedWebSocket,
     is_proxy: Callable[[str], bool] = lambda address: False,
     certificate: str | None = None,
+    unread: int = 2**30,
 ) -> AsyncIterator[Listener]:
     """Serves the application until the end of the block."""
     strangers = Strangers(per_address=per_address, in_all=1000)
@@ -150,6 +152,7 @@ async def listening(
         header_seconds=seconds,
         connect_bytes=CONNECT,
         unfinished=unfinished,
+        unread=Unread(unread),
         is_proxy=is_proxy,
         address_of=lambda scope: scope["client"][0],
         is_known=lambda scope: (b"cookie", b"signed") in scope["headers"],

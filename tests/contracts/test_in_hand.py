@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from engineio.packet import CLOSE, MESSAGE, Packet
 
+from keyside.adapters.listener.unread import Unread
 from keyside.adapters.listener.websocket import MOST_WAITING
 from keyside.adapters.socketio.backlog import Backlog
-from keyside.adapters.socketio.in_hand import MOST_EVENTS, MOST_FRAME_BYTES, InHand
+from keyside.adapters.socketio.in_hand import MOST_EVENT_BYTES, MOST_EVENTS, MOST_FRAME_BYTES, InHand
 from tests.edge.live import SECONDS
 
 
@@ -15,9 +16,19 @@ def test_there_is_room_for_so_many_events_and_again_when_one_is_answered() -> No
     hand = InHand()
     for _ in range(MOST_EVENTS):
         assert not hand.full
-        hand.begin_event()
+        hand.begin_event(1)
     assert hand.full
-    hand.end_event()
+    hand.end_event(1)
+    assert not hand.full
+
+
+def test_large_events_take_more_room() -> None:
+    hand = InHand()
+    hand.begin_event(MOST_EVENT_BYTES // 2)
+    assert not hand.full
+    hand.begin_event(MOST_EVENT_BYTES // 2)
+    assert hand.full
+    hand.end_event(MOST_EVENT_BYTES // 2)
     assert not hand.full
 
 
@@ -45,20 +56,20 @@ def test_empty_frames_are_bounded_too() -> None:
 
 def test_an_answered_event_makes_no_room_where_frames_take_it() -> None:
     hand = InHand()
-    hand.begin_event()
+    hand.begin_event(1)
     hand.begin_frame(MOST_FRAME_BYTES)
-    hand.end_event()
+    hand.end_event(1)
     assert hand.full
 
 
 async def test_whoever_waits_for_room_goes_on_when_there_is_some() -> None:
     hand = InHand()
     for _ in range(MOST_EVENTS):
-        hand.begin_event()
+        hand.begin_event(1)
     waiting = asyncio.ensure_future(hand.room())
     await asyncio.sleep(0)
     assert not waiting.done()
-    hand.end_event()
+    hand.end_event(1)
     await asyncio.wait_for(waiting, SECONDS)
 
 
@@ -67,7 +78,7 @@ def packet(size: int) -> Packet:
 
 
 async def test_a_backlog_knows_how_much_waits() -> None:
-    backlog = Backlog()
+    backlog = Backlog(Unread())
     backlog.put_nowait(packet(100))
     await backlog.put(packet(50))
     backlog.put_nowait(None)
@@ -78,16 +89,16 @@ async def test_a_backlog_knows_how_much_waits() -> None:
 
 @pytest.mark.parametrize("taken", [0, 3])
 async def test_a_backlog_that_is_too_long_becomes_the_end_of_its_socket(taken: int) -> None:
-    backlog = Backlog()
+    backlog = Backlog(Unread())
     size = MOST_WAITING // 8
     for _ in range(taken):
         backlog.put_nowait(packet(size))
-        backlog.get_nowait()
+        await backlog.get()
         backlog.task_done()
     for _ in range(12):
         backlog.put_nowait(packet(size))
     backlog.put_nowait(None)
-    left = [backlog.get_nowait() for _ in range(backlog.qsize())]
+    left = [await backlog.get() for _ in range(backlog.qsize())]
     assert [one and one.packet_type for one in left] == [CLOSE, None]
     assert backlog.waiting == 0
     backlog.put_nowait(packet(1))  # nothing comes after what was dropped
@@ -95,6 +106,6 @@ async def test_a_backlog_that_is_too_long_becomes_the_end_of_its_socket(taken: i
 
 
 async def test_nobody_waits_for_a_client_that_does_not_read_its_backlog() -> None:
-    backlog = Backlog()
+    backlog = Backlog(Unread())
     backlog.put_nowait(packet(10))
     await asyncio.wait_for(backlog.join(), SECONDS)

@@ -231,10 +231,11 @@ async def test_a_client_that_goes_is_told_to_the_request_that_is_handled() -> No
         await asyncio.wait_for(app.gone.wait(), SECONDS)
 
 
-async def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarded, "STALLED_SECONDS", 0.1)
+@pytest.mark.parametrize("limit", ["by itself", "in all"])
+async def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(guarded, "STALLED_SECONDS", 0.1 if limit == "by itself" else 1000)
     app = App()
-    async with listening(app) as listener:
+    async with listening(app, unread=1000 if limit == "in all" else 2**30) as listener:
         wire = await listener.wire(receive_buffer=4096)
         await wire.send(request("GET", "/flood"))
         await asyncio.wait_for(app.gone.wait(), SECONDS)

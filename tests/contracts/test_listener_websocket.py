@@ -140,13 +140,17 @@ async def test_a_message_may_come_in_so_many_frames(
 
 
 @KINDS
-@pytest.mark.parametrize("limit", ["MOST_WAITING", "STALLED_SECONDS"])
+@pytest.mark.parametrize("limit", ["MOST_WAITING", "STALLED_SECONDS", "in all"])
 async def test_a_client_that_does_not_read_its_pongs_is_cut_off(
     kind: type[GuardedWebSocket], monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(guarded, limit, {"MOST_WAITING": 100_000, "STALLED_SECONDS": 0.1}[limit])
+    in_all = 2**30
+    if limit == "in all":
+        in_all = 1000
+    else:
+        monkeypatch.setattr(guarded, limit, {"MOST_WAITING": 100_000, "STALLED_SECONDS": 0.1}[limit])
     app = App()
-    async with listening(app, websocket=kind) as listener:
+    async with listening(app, websocket=kind, unread=in_all) as listener:
         wire = await listener.upgraded()
         await wire.send(frame(b"sign in"))
         await app.hears()

@@ -55,7 +55,7 @@ async def listening(settings: Settings, application: Application, listener: sock
     config = serve._config(settings, application.asgi)
     config.load()
     state = ServerState()
-    guard = serve._guard(settings, application.address)
+    guard = serve._guard(settings, application)
     protocol: Any = partial(GuardedHttp, guard=guard, config=config, server_state=state, app_state={})
     server = await asyncio.get_running_loop().create_server(protocol, sock=listener)
     try:

@@ -38,13 +38,27 @@ async def http(strict: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @rule("C10", "C4")
-@pytest.mark.parametrize("event", ["chat:close", "unknown", "executor:ready", "chat:open", "9.1"])
-async def test_who_sends_too_many_events_is_told_so_and_who_goes_on_is_closed(strict: LiveServer, event: str) -> None:
-    cost = 10 if event in ("executor:ready", "chat:open") else 1
+@pytest.mark.parametrize(
+    ("event", "cost", "more"),
+    [
+        ("chat:close", 1, ""),
+        ("unknown", 1, ""),
+        ("executor:ready", 10, ""),
+        ("chat:open", 10, ""),
+        ("9.1", 1, ""),
+        ("chat:close", 6, "x" * 5 * 8192),
+        ("unknown", 6, [0] * 5 * 4096),
+        ("chat:close", 6, [2**70] * 5 * 400),
+    ],
+)
+async def test_who_sends_too_many_events_is_told_so_and_who_goes_on_is_closed(
+    strict: LiveServer, event: str, cost: int, more: object
+) -> None:
     codes = []
+    payload = json.dumps([event, {"chat_id": 1, "more": more}])
     async with raw_socket(strict.url) as (socket, _):
         for _ in range(4 * BURST):
-            await socket.send(f"429{json.dumps([event, {'chat_id': 1}])}")
+            await socket.send(f"429{payload}")
             packet = ""
             while not packet.startswith(("439", "41")):
                 packet = await socket.receive("4")

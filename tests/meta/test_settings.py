@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from keyside import cli
-from keyside.app import body_limits_of, connect_limits_of
+from keyside.adapters.memory.store import MemoryStore
+from keyside.app import body_limits_of, connect_limits_of, create_app
 from keyside.cli.serve import _guard
 from keyside.settings import OPTIONS, BadSettings, Settings, default_data_dir, load, settings_table
 from keyside.web.bodies import BodyLimits
@@ -46,9 +47,9 @@ def test_a_team_and_a_busy_program_stay_within_the_defaults() -> None:
 def test_the_limits_of_what_comes_in_are_those_of_the_settings() -> None:
     settings = load(stranger_body=2000, max_body=1500, max_bodies=3000, arrival_timeout=4, min_rate=5000)
     assert body_limits_of(settings) == BodyLimits(stranger=2000, together=3000, silence=4, rate=5000)
-    address = ClientAddress()
     settings = load(arrival_timeout=4, stranger_socket=5000, strangers_per_address=6, strangers=7, max_header=8000)
-    limits, guard = connect_limits_of(settings, address), _guard(settings, address, lambda scope: False)
+    guard = _guard(settings, create_app(settings, store=MemoryStore()))
+    limits = connect_limits_of(settings, ClientAddress())
     assert (limits.seconds, limits.bytes, limits.per_address, limits.in_all) == (4, 5000, 6, 7)
     assert (guard.header_seconds, guard.connect_bytes, guard.header_bytes) == (4, 5000, 8000)
     places = [guard.strangers.add(address, lambda: None) for address in "aaaaaaabb"]

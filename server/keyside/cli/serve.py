@@ -15,7 +15,7 @@ import webbrowser
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 import uvicorn
@@ -36,7 +36,6 @@ from keyside.settings import Settings
 
 if TYPE_CHECKING:
     from keyside.app import Application
-    from keyside.web.client_address import ClientAddress
 
 LEAVE_SECONDS = 3
 """How long open requests may still take when the server shuts down."""
@@ -71,7 +70,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     _settle_garbage()
     try:
         config = _config(settings, application.asgi)
-        guard = _guard(settings, application.address, application.is_known)
+        guard = _guard(settings, application)
         server = _Server(config, guard, lambda: _announce(settings, application), application.close_doors)
         await server.serve(sockets=[listener])
     finally:
@@ -137,7 +136,7 @@ def _config(settings: Settings, asgi: ASGIApp) -> uvicorn.Config:
     )
 
 
-def _guard(settings: Settings, address: "ClientAddress", is_known: Callable[[Any], bool]) -> Guard:
+def _guard(settings: Settings, application: "Application") -> Guard:
     return Guard(
         Strangers(per_address=settings.strangers_per_address, in_all=settings.strangers),
         Turns(),
@@ -145,9 +144,10 @@ def _guard(settings: Settings, address: "ClientAddress", is_known: Callable[[Any
         header_seconds=settings.arrival_timeout,
         connect_bytes=settings.stranger_socket,
         unfinished=Unfinished(settings.max_bodies // 2),
-        is_proxy=address.is_proxy,
-        address_of=address.of,
-        is_known=is_known,
+        unread=application.unread,
+        is_proxy=application.address.is_proxy,
+        address_of=application.address.of,
+        is_known=application.is_known,
     )
 
 

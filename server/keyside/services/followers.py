@@ -9,6 +9,9 @@ from keyside.protocol.entities import Message
 from keyside.protocol.errors import KeysideError, failure
 from keyside.services.ports import ChatLog, Hub
 
+_MOST_AHEAD = 256 * 1024
+"""About how many characters are read from the log before the reader has taken them: there may be many readers."""
+
 
 class Followers:
     """Follows the log through the hub, and fills gaps from the log."""
@@ -74,9 +77,9 @@ class Followers:
                 yield entry
 
     async def _piece(self, chat_id: int, after: int) -> tuple[Entry, ...]:
-        entries = await self._log.read(chat_id, after=after)
+        entries = await self._log.read(chat_id, after=after, most=_MOST_AHEAD)
         if entries is None:  # below the floor, or above the head of a restored backup: all that is kept (V3)
-            entries = await self._log.read(chat_id, after=await self._log.floor(chat_id))
+            entries = await self._log.read(chat_id, after=await self._log.floor(chat_id), most=_MOST_AHEAD)
         if entries is None:
             raise KeysideError("not_found", "This chat was deleted.")
         return entries

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from socketio.exceptions import ConnectionRefusedError as Refuse
 
 from keyside.core.allowance import Allowance
+from keyside.core.fitting import json_size
 from keyside.core.run import Run
 from keyside.core.step import Refused
 from keyside.protocol import wire
@@ -36,6 +37,8 @@ _BURST_SECONDS = 10
 """For how many seconds a socket can save up the events that it may send."""
 _COSTS = {"executor:ready": 10, "chat:open": 10}
 """What an event counts that takes more work than others."""
+_BYTES_COST = 8 * 1024
+"""For so many bytes an event counts one more."""
 
 
 @dataclass(frozen=True)
@@ -189,16 +192,17 @@ class Sockets:
     async def _slow_channel(self, event: str, session_id: str, payload: object) -> Answer:
         async def frame(socket: Socket, payload: object) -> Answer:
             if not self._frames.is_from_its_executor(socket, event):
-                self._check_pace(socket, event)
+                self._check_pace(socket, event, payload)
             self._require_websocket(socket)
             return (await self._frames.receive(socket, event, payload)).model_dump()
 
         return await self._answering(CHANNEL, frame)(session_id, payload)
 
-    def _check_pace(self, socket: Socket, event: str) -> None:
+    def _check_pace(self, socket: Socket, event: str, payload: object) -> None:
         """Raises `slow_down` where a socket sends too many events. One that goes on nevertheless is closed."""
         allowance = self._allowances.get(socket.session_id)
-        if allowance is None or allowance.take(_COSTS.get(event, 1), self._clock.now()):
+        cost = _COSTS.get(event, 1) + _size(payload) // _BYTES_COST
+        if allowance is None or allowance.take(cost, self._clock.now()):
             return
         if allowance.overdrawn:
             self._drop(socket.session_id)
@@ -215,7 +219,7 @@ class Sockets:
                 if socket is None:
                     raise KeysideError("unauthorized")
                 if event != CHANNEL:
-                    self._check_pace(socket, event)
+                    self._check_pace(socket, event, args[0] if args else None)
                 _require(socket, EVENTS[event].scope)
                 return await handler(socket, args[0] if args else None)
             except Refused as refused:
@@ -233,6 +237,14 @@ class Sockets:
                 return _refusal(KeysideError("internal"))
 
         return handle
+
+
+def _size(payload: object) -> int:
+    """About how many bytes it had on the wire."""
+    try:
+        return json_size(payload)
+    except TypeError:  # numbers that no other JSON writer takes
+        return len(str(payload))
 
 
 def _frame_answer(result: Run | Exception) -> Answer:

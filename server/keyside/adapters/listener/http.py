@@ -15,6 +15,7 @@ from keyside.adapters.listener.stall import Stall
 from keyside.adapters.listener.strangers import Stranger, Strangers
 from keyside.adapters.listener.turns import Turns
 from keyside.adapters.listener.unfinished import Unfinished
+from keyside.adapters.listener.unread import Unread
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.protocol.errors import failure
 from keyside.services.ports import SIGNED_IN, SIGNED_OUT
@@ -40,6 +41,8 @@ class Guard:
     """The most that a client may send on a WebSocket before it has signed in."""
     unfinished: Unfinished
     """What has come of messages that are not whole yet."""
+    unread: Unread
+    """What has not left yet."""
     is_proxy: Callable[[str], bool]
     """Whether the address is of a proxy, which speaks for many clients. Its HTTP connections are not counted."""
     address_of: Callable[[Any], str]
@@ -82,7 +85,7 @@ class GuardedHttp(HttpToolsProtocol):
         super().connection_made(transport)
         address = self.client[0] if self.client else ""
         if not self._guard.is_proxy(address):
-            self._stranger = self._guard.strangers.add(address, self._cut_off)
+            self._stranger = self._guard.strangers.add(address, self.cut_off)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -102,7 +105,17 @@ class GuardedHttp(HttpToolsProtocol):
         self.parser = self.cycle = self._handled = None
         self.scope = self.headers = None
 
-    def _cut_off(self) -> None:
+    @property
+    def is_stranger(self) -> bool:
+        """See `Reader`."""
+        return self._stranger is not None
+
+    @property
+    def waiting(self) -> int:
+        """See `Reader`."""
+        return int(self.transport.get_write_buffer_size())
+
+    def cut_off(self) -> None:
         """Ends the connection at once: others need its place, or it is read by nobody."""
         self._tell_of_the_end()
         self.transport.abort()
@@ -266,18 +279,20 @@ class GuardedHttp(HttpToolsProtocol):
         address = self._guard.address_of(socket.scope)
         stranger = self._guard.strangers.add(address, self.transport.abort)
         seconds = _PATIENCE * self._guard.header_seconds
-        socket.guard(stranger, self._guard.connect_bytes, seconds, self._guard.unfinished)
+        socket.guard(stranger, self._guard.connect_bytes, seconds, self._guard.unfinished, self._guard.unread)
 
     # --- writing ---------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
         super().pause_writing()
-        self._stall = Stall(self.transport, websocket.STALLED_SECONDS, self._cut_off)
+        self._stall = Stall(self.transport, websocket.STALLED_SECONDS, self.cut_off)
+        self._guard.unread.add(self)
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         super().resume_writing()
+        self._guard.unread.discard(self)
         if self._stall is not None:
             self._stall.end()
             self._stall = None

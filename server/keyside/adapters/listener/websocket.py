@@ -9,6 +9,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from keyside.adapters.listener.stall import Stall
 from keyside.adapters.listener.strangers import Stranger
 from keyside.adapters.listener.unfinished import Unfinished
+from keyside.adapters.listener.unread import Unread
 from keyside.services.ports import SIGNED_IN
 
 _MOST_FRAGMENTS = 1000
@@ -32,6 +33,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self._stranger: Stranger | None = None
         self._unfinished: Unfinished | None = None
+        self._unread: Unread | None = None
         self._room = 0
         """How many bytes a stranger may still send."""
         self._deadline: asyncio.TimerHandle | None = None
@@ -43,13 +45,30 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         """Whether the client's request for a WebSocket was a good one, and nothing has closed it since."""
         return self.handshake_initiated and not self.close_sent
 
-    def guard(self, stranger: Stranger, most_bytes: int, seconds: float, unfinished: Unfinished) -> None:
+    @property
+    def is_stranger(self) -> bool:
+        """See `Reader`."""
+        return self._stranger is not None
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have not left yet."""
+        return int(self.transport.get_write_buffer_size())
+
+    def cut_off(self) -> None:
+        """See `Reader`."""
+        self.transport.abort()
+
+    def guard(
+        self, stranger: Stranger, most_bytes: int, seconds: float, unfinished: Unfinished, unread: Unread
+    ) -> None:
         """From now on it is a stranger's, until somebody signs in: that is told by the scope's extension."""
         self._leave()
         if self.transport.is_closing():
             stranger.leave()
             return
         self._unfinished = unfinished
+        self._unread = unread
         self._stranger = stranger
         self._room = most_bytes
         self._deadline = self.loop.call_later(seconds, self.transport.abort)
@@ -125,11 +144,15 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
         super().pause_writing()
-        self._stall = Stall(self.transport, STALLED_SECONDS, self.transport.abort)
+        self._stall = Stall(self.transport, STALLED_SECONDS, self.cut_off)
+        if self._unread is not None:
+            self._unread.add(self)
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         super().resume_writing()
+        if self._unread is not None:
+            self._unread.discard(self)
         if self._stall is not None:
             self._stall.end()
             self._stall = None

@@ -5,6 +5,8 @@ from typing import Any
 
 MOST_EVENTS = 16
 """Events of one socket that are handled at the same time. Frames of runs do not count here."""
+MOST_EVENT_BYTES = 512 * 1024
+"""Bytes of these events, which can take much more memory when they are parsed. One event may be larger."""
 MOST_FRAME_BYTES = 8 * 1024 * 1024
 """Bytes of one socket's frames that wait to be stored."""
 _FRAME_COST = 2048
@@ -16,6 +18,7 @@ class InHand:
 
     def __init__(self) -> None:
         self._events = 0
+        self._event_bytes = 0
         self._frame_bytes = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -29,14 +32,16 @@ class InHand:
         """Returns when the socket may be read."""
         await self._room.wait()
 
-    def begin_event(self) -> None:
-        """An event is handled from now on."""
+    def begin_event(self, size: int) -> None:
+        """An event of so many bytes is handled from now on."""
         self._events += 1
+        self._event_bytes += size
         self._look()
 
-    def end_event(self) -> None:
-        """An event was answered."""
+    def end_event(self, size: int) -> None:
+        """The event was answered."""
         self._events -= 1
+        self._event_bytes -= size
         self._look()
 
     def begin_frame(self, size: int) -> None:
@@ -52,7 +57,8 @@ class InHand:
             self._look()
 
     def _look(self) -> None:
-        if self._events < MOST_EVENTS and self._frame_bytes < MOST_FRAME_BYTES:
+        has_room = self._events < MOST_EVENTS and self._event_bytes < MOST_EVENT_BYTES
+        if has_room and self._frame_bytes < MOST_FRAME_BYTES:
             self._room.set()
         else:
             self._room.clear()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from keyside.adapters.listener.unread import Unread
 from keyside.adapters.socketio.in_hand import InHand, in_hand_of
 from keyside.adapters.socketio.packets import answer, plain_event, refusal
 from keyside.adapters.socketio.stock import StockServer
@@ -22,10 +23,10 @@ class LeanServer(StockServer):
     `sio.on("*", handler)`, too, which takes all other events and is called with the event's name first.
     """
 
-    def __init__(self, connect_limits: ConnectLimits, **options: Any) -> None:
+    def __init__(self, connect_limits: ConnectLimits, unread: Unread, **options: Any) -> None:
         self._direct: dict[str, Callable[..., Any]] = {}
         self._answering: set[asyncio.Task[Any]] = set()
-        super().__init__(connect_limits, take_event=self.take_event, **options)
+        super().__init__(connect_limits, unread, take_event=self.take_event, **options)
 
     def _engineio_server_class(self) -> type[LeanTransport]:
         return LeanTransport
@@ -55,8 +56,8 @@ class LeanServer(StockServer):
                 hand.begin_frame(len(packet))
                 said.tell(partial(self._frame_is_answered, socket, number, hand, len(packet)))
             elif inspect.iscoroutine(said):
-                hand.begin_event()
-                self._answer_when_done(socket, number, hand, said)
+                hand.begin_event(len(packet))
+                self._answer_when_done(socket, number, hand, len(packet), said)
             else:
                 self._answer(socket, number, said)
         except Exception:
@@ -73,13 +74,15 @@ class LeanServer(StockServer):
         hand.end_frame(size)
         self._answer(socket, number, value)
 
-    def _answer_when_done(self, socket: Any, number: int | None, hand: InHand, work: Coroutine[Any, Any, Any]) -> None:
+    def _answer_when_done(
+        self, socket: Any, number: int | None, hand: InHand, size: int, work: Coroutine[Any, Any, Any]
+    ) -> None:
         task = asyncio.ensure_future(work)
         self._answering.add(task)
 
         def done(task: asyncio.Task[Any]) -> None:
             self._answering.discard(task)
-            hand.end_event()
+            hand.end_event(size)
             if task.cancelled():
                 return
             try:

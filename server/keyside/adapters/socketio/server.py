@@ -9,6 +9,7 @@ from engineio.packet import UPGRADE
 from engineio.payload import Payload
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from keyside.adapters.listener.unread import Unread
 from keyside.adapters.log_lines import bounded
 from keyside.adapters.socketio.codec import Json
 from keyside.adapters.socketio.lean import LeanServer
@@ -47,12 +48,15 @@ _libraries_log.addFilter(_in_one_line)
 bounded(_libraries_log.name)
 
 
-def make_server(transport: TransportName, connect_limits: ConnectLimits | None = None) -> StockServer:
+def make_server(
+    transport: TransportName, connect_limits: ConnectLimits | None = None, unread: Unread | None = None
+) -> StockServer:
     """A Socket.IO server with the project's limits and timings. Which origins may connect is not its business."""
     Payload.max_decode_packets = 1000  # what a polling client sends beyond it would be lost without a word
     kind = LeanServer if transport == "lean" else StockServer
     server = kind(
         connect_limits or ConnectLimits(),
+        unread or Unread(),
         async_mode="asgi",
         client_manager=Manager(),
         json=Json,

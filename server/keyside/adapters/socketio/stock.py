@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import socketio
 
+from keyside.adapters.listener.unread import Unread
 from keyside.adapters.socketio.backlog import Backlog
 from keyside.adapters.socketio.in_hand import in_hand_of
 from keyside.adapters.socketio.packets import refusal
@@ -42,9 +43,9 @@ class StockServer(socketio.AsyncServer):  # type: ignore[misc]
     It ends sessions that do not sign in, and reads no more of a socket than it can hold.
     """
 
-    def __init__(self, connect_limits: ConnectLimits, **options: Any) -> None:
+    def __init__(self, connect_limits: ConnectLimits, unread: Unread, **options: Any) -> None:
         super().__init__(**options)
-        self.eio.create_queue = Backlog
+        self.eio.create_queue = partial(Backlog, unread)
         self.connect_limits = connect_limits
         self.unconnected = Unconnected(connect_limits, self._end_session)
         self._ending: set[asyncio.Task[None]] = set()
@@ -146,14 +147,14 @@ class StockServer(socketio.AsyncServer):  # type: ignore[misc]
         if is_frame:
             hand.begin_frame(size)
         else:
-            hand.begin_event()
+            hand.begin_event(size)
         try:
             await super()._handle_event_internal(server, sid, eio_sid, data, namespace, id)
         finally:
             if is_frame:
                 hand.end_frame(size)
             else:
-                hand.end_event()
+                hand.end_event(size)
 
 
 def _tell_listener(scope: Any, news: str = SIGNED_IN) -> None:

@@ -12,7 +12,7 @@ from engineio.exceptions import UnknownPacketError
 from engineio.packet import CLOSE, NOOP, Packet
 
 from keyside.adapters.log_lines import bounded
-from keyside.adapters.socketio.backlog import DEAF_BACKLOG, Backlog
+from keyside.adapters.socketio.backlog import DEAF_BACKLOG
 from keyside.adapters.socketio.connection import DIRECT, Connection
 from keyside.adapters.socketio.frames import text_frame
 from keyside.adapters.socketio.in_hand import in_hand_of
@@ -59,7 +59,7 @@ class DirectWebSocket(WebSocket):  # type: ignore[misc]
         finally:
             await socket.close(wait=False, abort=True, reason=self._server.reason.TRANSPORT_CLOSE)
             await _closed(connection, send)
-            socket.queue = Backlog()  # the one before refers to the socket
+            socket.queue = self._server.create_queue()  # the one before refers to the socket
         return ""
 
 

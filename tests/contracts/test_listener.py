@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from keyside.adapters.listener import websocket as guarded
+from keyside.adapters.listener import stall
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.services.ports import SIGNED_IN
 from tests.contracts.listening import HEAD, Wire, listening, request, until, upgrade
@@ -233,7 +233,7 @@ async def test_a_client_that_goes_is_told_to_the_request_that_is_handled() -> No
 
 @pytest.mark.parametrize("limit", ["by itself", "in all"])
 async def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    monkeypatch.setattr(guarded, "STALLED_SECONDS", 0.1 if limit == "by itself" else 1000)
+    monkeypatch.setattr(stall, "STALLED_SECONDS", 0.1 if limit == "by itself" else 1000)
     app = App()
     async with listening(app, unread=1000 if limit == "in all" else 2**30) as listener:
         wire = await listener.wire(receive_buffer=4096)
@@ -243,7 +243,7 @@ async def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: py
 
 
 async def test_a_client_that_reads_slowly_gets_the_whole_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarded, "STALLED_SECONDS", 5)
+    monkeypatch.setattr(stall, "STALLED_SECONDS", 5)
     app = App()
     async with listening(app) as listener:
         wire = await listener.wire(receive_buffer=4096)

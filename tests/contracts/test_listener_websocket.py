@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from keyside.adapters.listener import stall
 from keyside.adapters.listener import websocket as guarded
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.adapters.socketio.connection import DIRECT, Connection
@@ -148,7 +149,8 @@ async def test_a_client_that_does_not_read_its_pongs_is_cut_off(
     if limit == "in all":
         in_all = 1000
     else:
-        monkeypatch.setattr(guarded, limit, {"MOST_WAITING": 100_000, "STALLED_SECONDS": 0.1}[limit])
+        module, most = {"MOST_WAITING": (guarded, 100_000), "STALLED_SECONDS": (stall, 0.1)}[limit]
+        monkeypatch.setattr(module, limit, most)
     app = App()
     async with listening(app, websocket=kind, unread=in_all) as listener:
         wire = await listener.upgraded()

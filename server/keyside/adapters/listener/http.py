@@ -10,12 +10,11 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from keyside.adapters.listener import websocket
-from keyside.adapters.listener.stall import Stall
-from keyside.adapters.listener.strangers import Stranger, Strangers
+from keyside.adapters.listener.strangers import Strangers
 from keyside.adapters.listener.turns import Turns
 from keyside.adapters.listener.unfinished import Unfinished
 from keyside.adapters.listener.unread import Unread
+from keyside.adapters.listener.watched import Watched
 from keyside.adapters.listener.websocket import GuardedWebSocket
 from keyside.protocol.errors import failure
 from keyside.services.ports import SIGNED_IN, SIGNED_OUT
@@ -51,7 +50,7 @@ class Guard:
     """Whether a request, by its ASGI scope, need not wait for its turn among those of strangers."""
 
 
-class GuardedHttp(HttpToolsProtocol):
+class GuardedHttp(Watched, HttpToolsProtocol):
     """uvicorn's protocol with the limits of a `Guard`."""
 
     transport: Any
@@ -63,7 +62,7 @@ class GuardedHttp(HttpToolsProtocol):
     def __init__(self, *, guard: Guard, **options: Any) -> None:
         super().__init__(**options)
         self._guard = guard
-        self._stranger: Stranger | None = None
+        self._unread = guard.unread
         self._head_bytes = 0
         """How much of a request's head has come."""
         self._in_head = True
@@ -76,7 +75,6 @@ class GuardedHttp(HttpToolsProtocol):
         self._handled: Any = None
         """The request that is handled, or was handled last."""
         self._head_timer: asyncio.TimerHandle | None = None
-        self._stall: Stall | None = None
 
     # --- coming and going ------------------------------------------------------------------------
 
@@ -105,18 +103,8 @@ class GuardedHttp(HttpToolsProtocol):
         self.parser = self.cycle = self._handled = None
         self.scope = self.headers = None
 
-    @property
-    def is_stranger(self) -> bool:
-        """See `Reader`."""
-        return self._stranger is not None
-
-    @property
-    def waiting(self) -> int:
-        """See `Reader`."""
-        return int(self.transport.get_write_buffer_size())
-
     def cut_off(self) -> None:
-        """Ends the connection at once: others need its place, or it is read by nobody."""
+        """See `Watched`."""
         self._tell_of_the_end()
         self.transport.abort()
 
@@ -280,22 +268,6 @@ class GuardedHttp(HttpToolsProtocol):
         stranger = self._guard.strangers.add(address, self.transport.abort)
         seconds = _PATIENCE * self._guard.header_seconds
         socket.guard(stranger, self._guard.connect_bytes, seconds, self._guard.unfinished, self._guard.unread)
-
-    # --- writing ---------------------------------------------------------------------------------
-
-    def pause_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        super().pause_writing()
-        self._stall = Stall(self.transport, websocket.STALLED_SECONDS, self.cut_off)
-        self._guard.unread.add(self)
-
-    def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        super().resume_writing()
-        self._guard.unread.discard(self)
-        if self._stall is not None:
-            self._stall.end()
-            self._stall = None
 
 
 _PHRASES = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}

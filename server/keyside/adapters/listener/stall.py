@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+STALLED_SECONDS = 60
+"""How long a client may read nothing of what waits for it. Then it is cut off."""
 _LOOKS = 6
 """How often it is looked in the time after which a client is cut off."""
 

@@ -6,23 +6,21 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from keyside.adapters.listener.stall import Stall
 from keyside.adapters.listener.strangers import Stranger
 from keyside.adapters.listener.unfinished import Unfinished
 from keyside.adapters.listener.unread import Unread
+from keyside.adapters.listener.watched import Watched
 from keyside.services.ports import SIGNED_IN
 
 _MOST_FRAGMENTS = 1000
 """In how many frames one message may come."""
 _INVALID_TEXT = 1007
 """The code of a close frame (RFC 6455)."""
-STALLED_SECONDS = 60
-"""How long a client may read nothing of what waits for it. Then it is cut off."""
 MOST_WAITING = 32 * 1024 * 1024
 """Bytes that may wait for a client. One that leaves more unread is cut off."""
 
 
-class GuardedWebSocket(WebSocketsSansIOProtocol):
+class GuardedWebSocket(Watched, WebSocketsSansIOProtocol):
     """uvicorn's protocol with limits."""
 
     scope: Any
@@ -31,33 +29,16 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._stranger: Stranger | None = None
         self._unfinished: Unfinished | None = None
-        self._unread: Unread | None = None
         self._room = 0
         """How many bytes a stranger may still send."""
         self._deadline: asyncio.TimerHandle | None = None
         """When it is cut off if nobody has signed in."""
-        self._stall: Stall | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether the client's request for a WebSocket was a good one, and nothing has closed it since."""
         return self.handshake_initiated and not self.close_sent
-
-    @property
-    def is_stranger(self) -> bool:
-        """See `Reader`."""
-        return self._stranger is not None
-
-    @property
-    def waiting(self) -> int:
-        """Bytes that have not left yet."""
-        return int(self.transport.get_write_buffer_size())
-
-    def cut_off(self) -> None:
-        """See `Reader`."""
-        self.transport.abort()
 
     def guard(
         self, stranger: Stranger, most_bytes: int, seconds: float, unfinished: Unfinished, unread: Unread
@@ -140,22 +121,6 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         """The application has ended. What it was given of the connection refers to it, and would keep it in memory."""
         super().on_task_complete(task)
         self.scope["extensions"].clear()
-
-    def pause_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        super().pause_writing()
-        self._stall = Stall(self.transport, STALLED_SECONDS, self.cut_off)
-        if self._unread is not None:
-            self._unread.add(self)
-
-    def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        super().resume_writing()
-        if self._unread is not None:
-            self._unread.discard(self)
-        if self._stall is not None:
-            self._stall.end()
-            self._stall = None
 
 
 def _is_text(data: bytes) -> bool:

@@ -23,10 +23,12 @@ NAMES = {
     "keyside-strangers": "Keyside, while strangers do what they can",
 }
 
+_MANY_SOCKETS = {"KEYSIDE_USER_SOCKETS": "3000"}
+"""All sockets here are of one account."""
 SETTINGS = {
-    "keyside": {},
-    "keyside-normal": {"KEYSIDE_SYNC": "normal"},
-    "keyside-stock": {"KEYSIDE_TRANSPORT": "stock"},
+    "keyside": _MANY_SOCKETS,
+    "keyside-normal": {**_MANY_SOCKETS, "KEYSIDE_SYNC": "normal"},
+    "keyside-stock": {**_MANY_SOCKETS, "KEYSIDE_TRANSPORT": "stock"},
 }
 """What each Keyside is told."""
 

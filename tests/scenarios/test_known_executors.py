@@ -72,10 +72,10 @@ async def announced(server: MemoryServer, name: str, **update: Any) -> ScriptedE
 
 
 async def away(server: MemoryServer, *names: str, **update: Any) -> None:
-    """Executors that came and went, a second after each other."""
+    """Executors that came and went, one after the other."""
     for name in names:
         await (await announced(server, name, **update)).disconnect()
-        await server.clock.advance(1)
+        await server.clock.advance(0.1)
 
 
 # --- one announcement --------------------------------------------------------------------------------

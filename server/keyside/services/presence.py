@@ -18,7 +18,7 @@ from keyside.services.ports import Clock, KnownExecutor, Registry
 
 Count = Callable[[str], int]
 """How many runs the executor of a key has in hand."""
-MAX_EXECUTORS = 50
+MAX_EXECUTORS = 250
 MAX_USER_MODELS = 20_000
 """How many executors of one user are known, and how many models they have in all (E1)."""
 _CONNECTIONS = TypeAdapter(tuple[Connection, ...])

@@ -1,6 +1,7 @@
 """Finds the address of whoever sent a request, also behind proxies that the operator trusts."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from starlette.datastructures import Headers
@@ -35,7 +36,7 @@ class ClientAddress:
         from its right end, and only as long as a trusted proxy has written: what is left of that, anybody can invent.
         """
         peer = scope.get("client")
-        address = _parse(peer[0]) if peer else None
+        address = _peer(peer[0]) if peer else None
         if address is None:
             return peer[0] if peer else ""
         for entry in _forwarded(scope):
@@ -47,7 +48,7 @@ class ClientAddress:
 
     def is_proxy(self, address: str) -> bool:
         """Whether the address is of a trusted proxy."""
-        known = _parse(address)
+        known = _peer(address)
         return known is not None and self._trusts(known)
 
     def _trusts(self, address: Address) -> bool:
@@ -58,6 +59,12 @@ def _forwarded(scope: Scope) -> Iterable[str]:
     """The entries of all `X-Forwarded-For` headers, the last one first."""
     headers = Headers(scope=scope).getlist("x-forwarded-for")
     return reversed([entry.strip() for header in headers for entry in header.split(",")])
+
+
+@lru_cache(maxsize=1024)
+def _peer(text: str) -> Address | None:
+    """The address at the other end of a connection. There are few, and it is looked up several times for each one."""
+    return _parse(text)
 
 
 def _parse(text: str) -> Address | None:

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 _IPV6_NETWORK: Final = 64
@@ -60,6 +61,7 @@ class Strangers:
         stranger.close()
 
 
+@lru_cache(maxsize=1024)
 def _client_of(address: str) -> str:
     """What addresses of the same client have in common."""
     try:

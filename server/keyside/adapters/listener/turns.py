@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-PAUSE_SECONDS = 0.005
+PAUSE_SECONDS = 0.015
 """The mean time between two requests of strangers, when there are many: what they leave of it belongs to the others."""
 _SAVED_SECONDS = 0.2
 """How much of such time can be saved up while there are none."""

@@ -108,12 +108,12 @@ def load_view(session: Session, chat_id: int, limit: int, most: int) -> View | N
         return None
     shown = tree_read.load_newest(session, row.user_id, chat_id, row.head_id, limit, most)
     ids = [message.id for message in shown]
-    runs = run_read.load_shown(session, chat_id, ids)
+    runs, writing = run_read.load_shown(session, chat_id, ids)
     return View(
-        chat_of(row, is_running(session, chat_id)),
+        chat_of(row, bool(runs) and is_running(session, chat_id)),
         shown,
         tuple(map(view, runs)),
-        tuple(run.key for run in run_read.load_writing(session, chat_id)),
+        tuple(run.key for run in writing),
         tree_read.load_siblings(session, row.user_id, ids),
         bool(shown) and shown[0].parent_id is not None,
         row.seq,

@@ -1,6 +1,6 @@
 """The SQL log's queries for runs, built once. Each goes by an index, whose condition stands in it literally."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select, text, union_all
@@ -107,17 +107,23 @@ def load_writing(session: Session, chat_id: int) -> tuple[Run, ...]:
     return _runs(session, _WRITING, chat_id=chat_id)
 
 
-def load_shown(session: Session, chat_id: int, message_ids: Collection[str]) -> tuple[Run, ...]:
-    """Outlines of runs that have not ended for good: those of the messages, and the newest of the chat."""
+def load_shown(session: Session, chat_id: int, message_ids: Collection[str]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
+    """Outlines of runs that have not ended for good: those of the messages and the newest of the chat; and all that
+    are bound to an executor."""
     connection = session.connection()
+    numbers = {*connection.execute(_NEWEST_NUMBERS, {"chat_id": chat_id}).scalars()}
+    if len(numbers) < MOST_RUNS:  # these are all
+        runs = tuple(load_numbered(session, numbers).values())
+        return runs, tuple(run for run in runs if run.state in BOUND)
     values = {"chat_id": chat_id, "message_ids": listed(message_ids)}
-    numbers = {*connection.execute(_NUMBERS_OF_MESSAGES, values).scalars()}
-    numbers.update(connection.execute(_NEWEST_NUMBERS, {"chat_id": chat_id}).scalars())
-    return tuple(load_numbered(session, numbers).values())
+    numbers.update(connection.execute(_NUMBERS_OF_MESSAGES, values).scalars())
+    return tuple(load_numbered(session, numbers).values()), load_writing(session, chat_id)
 
 
-def load_numbered(session: Session, numbers: Iterable[int]) -> dict[int, Run]:
+def load_numbered(session: Session, numbers: Collection[int]) -> dict[int, Run]:
     """Outlines of the runs whose rows have these numbers, oldest first."""
+    if not numbers:
+        return {}
     rows = session.connection().execute(_BY_NUMBER, {"numbers": listed(numbers)})
     return {row.n: _run_of(row) for row in rows}
 

@@ -99,6 +99,8 @@ def _fitting(session: Session, numbers: Iterable[int], most: int) -> list[int]:
 
 def load_numbered(session: Session, numbers: Sequence[int]) -> tuple[Message, ...]:
     """The messages with these numbers, in this order."""
+    if not numbers:
+        return ()
     found = {row.n: row for row in _rows(session, _BY_NUMBER, numbers=listed(numbers))}
     return tuple(message_of(found[number]) for number in numbers)
 
@@ -160,5 +162,7 @@ def load_weights(session: Session, user_id: int, chat_id: int, ids: Iterable[str
 
 def load_siblings(session: Session, user_id: int, ids: Sequence[str]) -> dict[str, list[str]]:
     """For each message: those that share its parent, itself included, oldest first; of very many the nearest."""
+    if not ids:
+        return {}
     rows = {row.id: row for row in _rows(session, _SIBLINGS, user_id=user_id, ids=listed(ids))}
     return {id: [*json.loads(rows[id].older)[::-1], id, *json.loads(rows[id].newer)] for id in ids}

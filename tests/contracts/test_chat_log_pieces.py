@@ -153,12 +153,14 @@ async def test_of_very_many_runs_those_of_the_branch_and_the_newest_are_shown(
     chat_log: ChatLog, writer: Writer
 ) -> None:
     await writer.ask("mine")
-    for n in range(MOST_RUNS + 5):
+    await writer.started("r0")
+    for n in range(1, MOST_RUNS + 5):
         await writer.ask(f"r{n}")
     await writer.commit(writer.headed("a-mine"))
     view = await chat_log.view(writer.chat.id, limit=200)
     assert view is not None
     assert [run.id for run in view.runs] == ["mine", *(f"r{n}" for n in range(5, MOST_RUNS + 5))]
+    assert [id for _, id in view.writing] == ["r0"]
     assert view.chat.running
 
 

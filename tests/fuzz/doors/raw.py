@@ -208,7 +208,7 @@ def _spell(dice: Random) -> Spell:
     most = dice.choice((len(data), len(data), 1 + len(data) // 7, 1000))
     if dice.random() < 0.05:
         data = data[: dice.randint(0, 30)]  # half-open: what follows never comes
-    pieces = tuple(data[at : at + most] for at in range(0, len(data), most))
+    pieces = tuple(data[at : at + most] for at in range(0, len(data), most or 1))
     return Spell(caller, b"" if is_http else _HANDSHAKE, pieces, stays=caller == "cookie")
 
 

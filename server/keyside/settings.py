@@ -155,8 +155,8 @@ class Settings(BaseSettings):
     strangers: Number = Field(default=1000, description="How many such connections may be open in all.")
     max_unread: Bytes = Field(
         default=128 * 1024**2,
-        description="The most bytes that may wait for all clients together which do not read them; those for whom "
-        "the most waits are cut off then.",
+        description="The most bytes that may wait for all clients together which do not read them. With more, "
+        "connections of the account are cut off for which the most waits.",
     )
     user_sockets: Number = Field(
         default=500, description="How many sockets an account may have open. A token may have half of them."

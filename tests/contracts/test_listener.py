@@ -65,7 +65,7 @@ class App:
         self.gone.set()
 
     async def sign_in(self, scope: Any, receive: Any, send: Any) -> None:
-        scope["extensions"][SIGNED_IN]()
+        scope["extensions"][SIGNED_IN]("somebody")
         await self.short(scope, receive, send)
 
 
@@ -264,18 +264,25 @@ async def test_a_handshake_that_does_not_come_to_its_end_is_cut_off() -> None:
         wire.close()
 
 
-@pytest.mark.parametrize("sent", [request(), request()[:20], upgrade()], ids=["a request", "half a head", "an upgrade"])
+@pytest.mark.parametrize(
+    "sent",
+    [request(), request()[:20], upgrade(), request("GET", "/listen") + 5 * request()],
+    ids=["a request", "half a head", "an upgrade", "many requests"],
+)
 @pytest.mark.parametrize("who_ends", ["client", "server"])
 async def test_nothing_of_a_connection_is_left_for_the_garbage_collector(sent: bytes, who_ends: str) -> None:
-    """With many strangers its pauses would be as long as a second."""
-    async with listening(App(), per_address=1) as listener:
+    """With many strangers its pauses would be as long as a second, and until then its memory would be full."""
+    app = App()
+    async with listening(app, per_address=1) as listener:
         wire = await listener.wire()
         await until(lambda: len(listener.strangers) == 1)
         gc.disable()
         try:
             (protocol,) = map(weakref.ref, listener.server.server_state.connections)
             await wire.send(sent)
-            if len(sent) > 20:
+            if b"listen" in sent:
+                await app.is_asked()
+            elif len(sent) > 20:
                 await wire.answer()
             if who_ends == "client":
                 wire.close()

@@ -21,7 +21,7 @@ KINDS = pytest.mark.parametrize("kind", [GuardedWebSocket, Connection])
 
 
 class App:
-    """Takes WebSockets, and keeps what they say. `sign in` signs in, and `sign out` out."""
+    """Takes WebSockets, and keeps what they say. What begins with `sign in` signs in, and `sign out` out."""
 
     def __init__(self) -> None:
         self.said: asyncio.Queue[bytes] = asyncio.Queue()
@@ -33,8 +33,8 @@ class App:
         self.connection = scope["extensions"].get(DIRECT)
         while (event := await receive())["type"] != "websocket.disconnect":
             said = (event.get("text") or "").encode()
-            if said == b"sign in":
-                scope["extensions"][SIGNED_IN]()
+            if said.startswith(b"sign in"):
+                scope["extensions"][SIGNED_IN](said)
             if said == b"sign out":
                 scope["extensions"][SIGNED_OUT]()
             if said:
@@ -93,23 +93,25 @@ async def test_whoever_has_signed_out_is_a_stranger_again(kind: type[GuardedWebS
 
 
 @KINDS
-async def test_of_messages_that_are_not_whole_the_oldest_makes_room(kind: type[GuardedWebSocket]) -> None:
+async def test_of_messages_that_are_not_whole_those_go_whose_account_has_the_most(kind: type[GuardedWebSocket]) -> None:
     app = App()
     async with listening(app, websocket=kind) as listener:
-        wires = [await listener.upgraded() for _ in range(4)]
+        honest, *others = [await listener.upgraded() for _ in range(4)]
         size = UNFINISHED // 3
         large = frame(b"x" * size)
-        for wire in wires:
-            await wire.send(frame(b"sign in"))
-            assert await app.hears() == b"sign in"
+        for wire in (honest, *others):
+            word = b"sign in as one" if wire is honest else b"sign in as another"
+            await wire.send(frame(word))
+            assert await app.hears() == word
         for _ in range(5):
-            await wires[3].send(large)
+            await honest.send(large)
             assert await app.hears() == b"x" * size  # what is whole holds no place
-        for wire in wires:
-            await wire.send(large[: size - 100])
-        await wires[0].end()
-        await wires[3].send(large[size - 100 :])
-        assert await app.hears() == b"x" * size
+        for wire, room in zip((honest, *others), (100, 300, 200, 300), strict=True):
+            await wire.send(large[: size - room])
+        await others[1].end()  # the largest of that account
+        for wire, room in ((honest, 100), (others[0], 300), (others[2], 300)):
+            await wire.send(large[size - room :])
+            assert await app.hears() == b"x" * size
 
 
 @KINDS

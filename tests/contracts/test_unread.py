@@ -16,9 +16,9 @@ pytestmark = pytest.mark.rule("C10")
 class Reader:
     """A client for which so much waits."""
 
-    def __init__(self, waiting: int, *, is_stranger: bool = False) -> None:
-        self.waiting = waiting
-        self.is_stranger = is_stranger
+    def __init__(self, waiting: int, owner: object = None) -> None:
+        self.held = waiting
+        self.owner = owner
         self.is_cut_off = False
 
     def cut_off(self) -> None:
@@ -34,17 +34,23 @@ async def looked(*readers: Reader) -> None:
     await until(lambda: canary.is_cut_off)
 
 
-async def test_for_whom_the_most_waits_goes_first() -> None:
-    readers = [Reader(20), Reader(61), Reader(30), Reader(60)]
+@pytest.mark.parametrize(
+    ("shares", "go"),
+    [
+        ([("a", 20), ("a", 61), ("a", 30), ("a", 60)], [1, 3]),
+        ([("a", 90), ("b", 30), ("b", 31), ("b", 32)], [0, 3]),
+        ([("a", 90), ("b", 50), ("b", 51)], [0, 2]),
+        ([("a", 60), ("b", 40), ("b", 41)], [2]),
+        ([("a", 99), ("a", 1)], []),
+        ([("a", 200), ("b", 200)], [0, 1]),
+    ],
+)
+async def test_those_go_for_whose_account_the_most_waits_the_fullest_first(
+    shares: list[tuple[str, int]], go: list[int]
+) -> None:
+    readers = [Reader(size, account) for account, size in shares]
     await looked(*readers)
-    assert [reader.is_cut_off for reader in readers] == [False, True, False, True]
-
-
-async def test_strangers_go_before_all_others() -> None:
-    signed_in = [Reader(90), Reader(5)]
-    stranger = Reader(6, is_stranger=True)
-    await looked(*signed_in, stranger)
-    assert [reader.is_cut_off for reader in (*signed_in, stranger)] == [False, False, True]
+    assert [at for at, reader in enumerate(readers) if reader.is_cut_off] == go
 
 
 async def test_as_long_as_it_is_not_too_much_nobody_goes() -> None:
@@ -57,7 +63,7 @@ async def test_as_long_as_it_is_not_too_much_nobody_goes() -> None:
     unread.discard(gone)
     await asyncio.sleep(0.2)
     assert not any(reader.is_cut_off for reader in (*readers, gone))
-    readers[0].waiting = 51
+    readers[0].held = 51
     await until(lambda: readers[0].is_cut_off)
     assert not readers[1].is_cut_off
 

@@ -11,7 +11,7 @@ from websockets.exceptions import WebSocketException
 from tests.edge.conftest import served
 from tests.edge.live import SECONDS, SHORT_PATH, LiveServer
 
-LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING|ERROR) [\w.]+: \S.*|    .*")
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING) [\w.]+: \S.*|    .*")
 """How every line of the log looks: it has a time, or is indented."""
 FORGED = "%0a2026-01-01%2000:00:00,000%20INFO%20keyside:%20forged%0d%1b%5b2J"
 WRONG_PACKETS = ("4", "7", "8x", "9\n", "x", "40{", "42[", "42", "45", "43", "4" + "1" * 70, "")
@@ -66,3 +66,26 @@ async def test_strangers_neither_forge_lines_of_the_log_nor_fill_it(tmp_path: Pa
     assert "\x1b" not in server.log
     assert any("only counted" in line for line in lines)
     assert len(server.log) < MOST_BYTES
+
+
+async def leave_in_mid_body(server: LiveServer, path: str) -> None:
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    )
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.encode() + b'{"model":')
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    writer.transport.abort()
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(tmp_path: Path, transport: str) -> None:
+    with served(tmp_path, "off", transport) as server:
+        async with server.http() as client:
+            chat = (await client.post("/api/chats", json={})).json()["id"]
+            for path in ("/api/chat/completions", "/api/chats", f"/api/chats/{chat}/runs"):
+                await leave_in_mid_body(server, path)
+            assert (await client.get("/health")).status_code == 200
+        lines = server.log.split("\n")[:-1]
+    assert [line for line in lines if not LINE.fullmatch(line)] == []

@@ -81,7 +81,7 @@ def _settle_garbage() -> None:
     """Makes garbage collections rare and excludes all imported objects from them, because each one stops the server."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(1_000, 10, 500)
+    gc.set_threshold(1_000, 10, 50)
 
 
 class _Server(GuardedServer):

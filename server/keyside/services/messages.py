@@ -1,5 +1,6 @@
 """What a user does with the messages of a chat: read, add, correct and remove them."""
 
+import asyncio
 from contextlib import suppress
 
 from keyside.core.changes import Change, Removed
@@ -18,6 +19,8 @@ from keyside.services.transaction import Part
 
 _TITLE = 60
 """Characters of the first message that become the title of a chat without one."""
+_AT_ONCE = 4
+"""Pages that are read at the same time: each takes memory, and time of the event loop, whoever asks."""
 
 
 class Messages:
@@ -32,20 +35,22 @@ class Messages:
         self._clock = clock
         self._ids = ids
         self._notices = notices
+        self._reading = asyncio.Semaphore(_AT_ONCE)
 
     async def page(self, user_id: int, chat_id: int, *, branch: str | None = None, cursor: str | None = None) -> Piece:
         """The messages of a chat, oldest first; with `branch`, the line that ends in that message.
 
         A page has about `MOST_PAGE` characters. Raises `bad_request` for a cursor that no page gave out.
         """
-        await self._locks.get(user_id, chat_id)
-        try:
-            if branch is None:
-                return await self._log.messages(user_id, chat_id, cursor=cursor)
-            await self.find(user_id, chat_id, branch)
-            return await self._log.branch(user_id, chat_id, branch, cursor=cursor)
-        except ValueError as error:
-            raise KeysideError("bad_request", "This cursor is not one that a list gave out.") from error
+        async with self._reading:
+            await self._locks.get(user_id, chat_id)
+            try:
+                if branch is None:
+                    return await self._log.messages(user_id, chat_id, cursor=cursor)
+                await self.find(user_id, chat_id, branch)
+                return await self._log.branch(user_id, chat_id, branch, cursor=cursor)
+            except ValueError as error:
+                raise KeysideError("bad_request", "This cursor is not one that a list gave out.") from error
 
     async def add(self, user_id: int, chat_id: int, new: NewMessage) -> Message:
         """Stores one message below `parent_id` (the head, if left out) and runs nothing."""

@@ -264,7 +264,10 @@ class Hub(Protocol):
 
 
 SIGNED_IN = "keyside.signed_in"
-"""The ASGI extension of a connection that counts as a stranger's: its value is called when somebody has signed in."""
+"""The ASGI extension of a connection that counts as a stranger's: its value is called when somebody has signed in, with
+the account's id, or with `None` as long as it is not known."""
+ACCOUNT = "keyside.account"
+"""The key in the ASGI scope of a socket under which the id of the account is kept that has signed in there."""
 SIGNED_OUT = "keyside.signed_out"
 """The same of a WebSocket: its value is called when nobody is signed in there any more."""
 

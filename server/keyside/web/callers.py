@@ -57,10 +57,9 @@ class Caller:
         self._callers = callers
         self._scope = scope
         self._identity: Identity | None = None
-        signed_in = scope.get("extensions", {}).get(SIGNED_IN)
-        self._tell_listener = signed_in or (lambda: None)
-        if signed_in is not None and callers.authenticator.has_signed_cookie(Headers(scope=scope)):
-            signed_in()  # so a team behind one address does not count as strangers while its pages load
+        self._signed_in = scope.get("extensions", {}).get(SIGNED_IN)
+        if self._signed_in is not None and callers.authenticator.has_signed_cookie(Headers(scope=scope)):
+            self._signed_in(None)  # so a team behind one address does not count as strangers while its pages load
 
     async def identity(self) -> Identity:
         """The caller's identity. Raises as `Authenticator.identify` does, and `too_many_connections`."""
@@ -69,7 +68,8 @@ class Caller:
             identity = await self._callers.authenticator.identify(headers, method=self._scope["method"])
             self._callers.enter(identity.user_id)
             self._identity = identity
-            self._tell_listener()
+            if self._signed_in is not None:
+                self._signed_in(identity.user_id)
         return self._identity
 
     def leave(self) -> None:

@@ -24,7 +24,7 @@ from keyside.services.executors import Executors
 from keyside.services.frames import Frames
 from keyside.services.later import Later
 from keyside.services.notices import CredentialRevoked, Notice
-from keyside.services.ports import EVERYONE, Clock, Gone, Hub, Unavailable, user_room
+from keyside.services.ports import ACCOUNT, EVERYONE, Clock, Gone, Hub, Unavailable, user_room
 from keyside.services.viewers import Viewers
 from keyside.web.auth import Authenticator
 from keyside.web.http.errors import sentence
@@ -106,6 +106,7 @@ class Sockets:
             log.exception("a socket could not be let in")
             raise Refuse("internal") from error
         self._check_number(identity)
+        environ["asgi.scope"][ACCOUNT] = identity.user_id
         kind = _kind(identity, headers)
         try:
             await self._hub.join(session_id, user_room(identity.user_id))

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600, help="how long; one round is always played")
     parser.add_argument("--seed", type=int, default=1, help="the first round's; the others follow it")
     asked = parser.parse_args()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of each piece that is sent to a closed connection
     return asyncio.run(_both(asked.seconds, asked.seed))
 
 

@@ -99,11 +99,11 @@ class Target:
             database.close()
 
     async def admit(self) -> None:
-        """Gives the attacker all credentials that there are. The cookie is a new one each time."""
+        """Gives the attacker all credentials that there are. The cookies are new ones each time: old ones are ended."""
         for name, scopes in TOKENS.items():
             if name not in self.headers:
                 self.headers[name] = {"authorization": f"Bearer {await self.token('mallory', scopes, name)}"}
-        self.kept = self.kept or await self.sign_in()
+        self.kept = await self.sign_in()
         self.headers["cookie"] = await self.sign_in()
 
     # --- what must hold --------------------------------------------------------------------------

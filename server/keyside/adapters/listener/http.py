@@ -21,8 +21,8 @@ from keyside.services.ports import SIGNED_IN, SIGNED_OUT
 
 _MOST_PIPELINED = 16
 """Requests that may wait on one connection for the answer to an earlier one."""
-_PATIENCE = 2
-"""How many times as long as a head a WebSocket may take in all for its sign-in. The transport asks for it earlier."""
+_MORE_SECONDS = 2
+"""How much longer than a head a sign-in on a WebSocket may take: the transport closes before that, and says why."""
 _UNREADABLE = "The server cannot read this request for a WebSocket: it has a body, or too many or too long headers."
 
 
@@ -101,6 +101,7 @@ class GuardedHttp(Watched, HttpToolsProtocol):
         Its pauses would hold up everybody else.
         """
         self.parser = self.cycle = self._handled = None
+        self.pipeline.clear()
         self.scope = self.headers = None
 
     def cut_off(self) -> None:
@@ -113,6 +114,10 @@ class GuardedHttp(Watched, HttpToolsProtocol):
         if self._handled is not None and not self._handled.response_complete:
             self._handled.disconnected = True
             self._handled.message_event.set()
+
+    def _signed_in(self, account: object) -> None:
+        self._account = account
+        self._leave()
 
     def _leave(self) -> None:
         """Somebody has signed in here, or the connection ends."""
@@ -201,8 +206,8 @@ class GuardedHttp(Watched, HttpToolsProtocol):
             raise httptools.HttpParserError("too many requests at once")
         self._in_head = True
         super().on_message_begin()
-        if self._stranger is not None:
-            self.scope["extensions"] = {SIGNED_IN: self._leave}
+        if self._account is None:
+            self.scope["extensions"] = {SIGNED_IN: self._signed_in}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """See `httptools.HttpRequestParser`. What comes behind a body in chunks is passed over."""
@@ -266,7 +271,7 @@ class GuardedHttp(Watched, HttpToolsProtocol):
         """Nobody is signed in on the WebSocket, or nobody any more."""
         address = self._guard.address_of(socket.scope)
         stranger = self._guard.strangers.add(address, self.transport.abort)
-        seconds = _PATIENCE * self._guard.header_seconds
+        seconds = self._guard.header_seconds + _MORE_SECONDS
         socket.guard(stranger, self._guard.connect_bytes, seconds, self._guard.unfinished, self._guard.unread)
 
 

@@ -4,6 +4,8 @@ import asyncio
 from typing import Protocol
 from weakref import WeakSet
 
+from keyside.adapters.listener.fullest import turned_out
+
 _PAUSE_SECONDS = 0.05
 """How often it is looked while something waits."""
 
@@ -12,19 +14,19 @@ class Reader(Protocol):
     """A client for which something may wait."""
 
     @property
-    def is_stranger(self) -> bool:
-        """Whether nobody has signed in there."""
+    def owner(self) -> object:
+        """The account that it belongs to."""
 
     @property
-    def waiting(self) -> int:
-        """Bytes that have not left yet."""
+    def held(self) -> int:
+        """Bytes of memory that are freed when it has read what waits for it, or has gone."""
 
     def cut_off(self) -> None:
         """Ends it, and frees what waits for it."""
 
 
 class Unread:
-    """When too much waits in all, those are cut off for whom the most waits, and strangers before all others."""
+    """When too much waits in all, those of the account for which the most waits are cut off, the fullest first."""
 
     def __init__(self, most_bytes: int = 128 * 1024 * 1024) -> None:
         self._most_bytes = most_bytes
@@ -45,15 +47,10 @@ class Unread:
         self._timer = asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self._look)
 
     def _look(self) -> None:
-        waiting = [(reader.is_stranger, reader.waiting, reader) for reader in self._readers]
-        too_much = sum(size for _, size, _ in waiting) - self._most_bytes
-        if too_much > 0:
-            for _, size, reader in sorted(waiting, key=lambda one: one[:2], reverse=True):
-                self._readers.discard(reader)
-                reader.cut_off()
-                too_much -= size
-                if too_much <= 0:
-                    break
+        waiting = [(reader.owner, reader.held, reader) for reader in self._readers]
+        for reader in turned_out(waiting, self._most_bytes):
+            self._readers.discard(reader)
+            reader.cut_off()
         self._timer = None
         if self._readers:
             self._look_later()

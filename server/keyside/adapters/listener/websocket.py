@@ -53,8 +53,12 @@ class GuardedWebSocket(Watched, WebSocketsSansIOProtocol):
         self._stranger = stranger
         self._room = most_bytes
         self._deadline = self.loop.call_later(seconds, self.transport.abort)
-        leave: Callable[[], None] = self._leave
-        self.scope["extensions"][SIGNED_IN] = leave
+        signed_in: Callable[[object], None] = self._signed_in
+        self.scope["extensions"][SIGNED_IN] = signed_in
+
+    def _signed_in(self, account: object) -> None:
+        self._account = account
+        self._leave()
 
     def _leave(self) -> None:
         if self._stranger is not None:
@@ -74,7 +78,7 @@ class GuardedWebSocket(Watched, WebSocketsSansIOProtocol):
     def read(self, data: bytes) -> None:
         """Takes what was received."""
         if self._unfinished is not None:
-            self._unfinished.grow(self, len(data), self.transport.abort)
+            self._unfinished.grow(self, len(data))
         super().data_received(data)
 
     def _is_too_much(self, size: int) -> bool:
@@ -84,6 +88,16 @@ class GuardedWebSocket(Watched, WebSocketsSansIOProtocol):
             if self._room < 0:
                 return True
         return bool(self.transport.get_write_buffer_size() > MOST_WAITING)
+
+    async def send(self, message: Any) -> None:
+        """Sends what the application says."""
+        size = len(message.get("text") or message.get("bytes") or "")
+        self._coming += size
+        try:
+            await super().send(message)
+        finally:
+            self._coming -= size
+        self.wrote(size)
 
     def send_receive_event_to_app(self) -> None:
         """A whole message has come. uvicorn would log a traceback of text that is none."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from engineio.packet import CLOSE, Packet
 
+from keyside.adapters.listener.fullest import STRANGERS
 from keyside.adapters.listener.unread import Unread
 from keyside.adapters.listener.websocket import MOST_WAITING
 
@@ -22,7 +23,7 @@ class Backlog(asyncio.Queue[Any]):
     When more than `MOST_WAITING` of them wait, they are dropped, and the socket is closed.
     """
 
-    is_stranger = False
+    owner: object = STRANGERS
     waiting = 0
     _is_closed = False
     _taken = 0
@@ -40,13 +41,25 @@ class Backlog(asyncio.Queue[Any]):
     async def join(self) -> None:
         """See `asyncio.Queue`. It does not wait: a client that does not read would keep whoever closes it for ever."""
 
+    @property
+    def held(self) -> int:
+        """See `Reader`."""
+        return self.waiting
+
     def _put(self, item: Any) -> None:
         super()._put(item)
-        self.waiting += 0 if item is None else len(item.encode())
+        if item is not None:
+            self.waiting += len(item.encode())
+            item.data = None  # it is encoded now, and would be there twice
         if self.waiting > MOST_WAITING:
             self.cut_off()
         elif self.waiting > _MUCH:
             self._unread.add(self)
+
+    def let_go(self) -> None:
+        """The session has ended. A client that has left much unread reads no more of it."""
+        if self.waiting > _MUCH:
+            self.cut_off()
 
     def cut_off(self) -> None:
         """See `Reader`."""

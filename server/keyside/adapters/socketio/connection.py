@@ -106,7 +106,9 @@ class Connection(GuardedWebSocket):
         """Sends the frames that were gathered, if the connection still takes any."""
         frames, self._unsent, self._unsent_bytes = self._unsent, [], 0
         if frames and not (self.close_sent or self.disconnected or self.transport.is_closing()):
-            self.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            self.transport.write(data)
+            self.wrote(len(data))
             if self.transport.get_write_buffer_size() > MOST_WAITING:
                 self.transport.abort()
 

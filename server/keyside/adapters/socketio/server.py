@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qs
 
-from engineio.packet import UPGRADE
+from engineio.packet import NOOP, UPGRADE, packet_names
 from engineio.payload import Payload
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -53,6 +53,7 @@ def make_server(
 ) -> StockServer:
     """A Socket.IO server with the project's limits and timings. Which origins may connect is not its business."""
     Payload.max_decode_packets = 1000  # what a polling client sends beyond it would be lost without a word
+    packet_names[NOOP + 1 :] = ["unknown"] * 3  # of a digit without a name the library would log an error
     kind = LeanServer if transport == "lean" else StockServer
     server = kind(
         connect_limits or ConnectLimits(),

@@ -16,7 +16,7 @@ from keyside.adapters.socketio.backlog import Backlog
 from keyside.adapters.socketio.in_hand import in_hand_of
 from keyside.adapters.socketio.packets import refusal
 from keyside.adapters.socketio.unconnected import ConnectLimits, Unconnected
-from keyside.services.ports import SIGNED_IN, SIGNED_OUT
+from keyside.services.ports import ACCOUNT, SIGNED_IN, SIGNED_OUT
 
 
 class Manager(socketio.AsyncManager):  # type: ignore[misc]
@@ -81,7 +81,11 @@ class StockServer(socketio.AsyncServer):  # type: ignore[misc]
         await super()._handle_connect(eio_sid, namespace, data)
         if self.is_signed_in(eio_sid):
             self.unconnected.leave(eio_sid)
-            _tell_listener(self.environ[eio_sid]["asgi.scope"])
+            scope = self.environ[eio_sid]["asgi.scope"]
+            socket = self.eio.sockets.get(eio_sid)
+            if socket is not None and isinstance(socket.queue, Backlog):
+                socket.queue.owner = scope.get(ACCOUNT)
+            _tell_listener(scope)
 
     async def _handle_disconnect(self, eio_sid: str, namespace: str, reason: str | None = None) -> None:
         was_signed_in = self.is_signed_in(eio_sid)
@@ -99,18 +103,24 @@ class StockServer(socketio.AsyncServer):  # type: ignore[misc]
         environ = self.environ.get(transport_id)
         if environ is not None:
             self.unconnected.begin(transport_id, environ["asgi.scope"])
-            _tell_listener(environ["asgi.scope"], SIGNED_OUT)
+            signed_out = environ["asgi.scope"].get("extensions", {}).get(SIGNED_OUT)
+            if signed_out is not None:
+                signed_out()
 
     def moves_to(self, transport_id: str, scope: Any) -> None:
         """A session that began by polling goes on over a WebSocket, which is a stranger's until it has signed in."""
         socket = self.eio.sockets.get(transport_id)
         if socket is None or socket.upgraded:
             return
+        scope[ACCOUNT] = self.environ[transport_id]["asgi.scope"].get(ACCOUNT)
         self.environ[transport_id]["asgi.scope"] = scope
         if self.is_signed_in(transport_id):
             _tell_listener(scope)
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        socket = self.eio.sockets.get(eio_sid)
+        if socket is not None and isinstance(socket.queue, Backlog):
+            socket.queue.let_go()
         await super()._handle_eio_disconnect(eio_sid, reason)
         self.unconnected.leave(eio_sid)
 
@@ -157,11 +167,11 @@ class StockServer(socketio.AsyncServer):  # type: ignore[misc]
                 hand.end_event(size)
 
 
-def _tell_listener(scope: Any, news: str = SIGNED_IN) -> None:
-    """The connection counts as a stranger's no more, or again."""
-    tell = scope.get("extensions", {}).get(news)
-    if tell is not None:
-        tell()
+def _tell_listener(scope: Any) -> None:
+    """The connection counts as a stranger's no more."""
+    signed_in = scope.get("extensions", {}).get(SIGNED_IN)
+    if signed_in is not None:
+        signed_in(scope.get(ACCOUNT))
 
 
 def _awaiting(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from keyside.core.step import Refused
 from keyside.protocol.commands import ErrorBody, ErrorDetail
@@ -68,6 +69,7 @@ def handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(Unavailable, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -111,6 +113,11 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     else:
         told = KeysideError("internal" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request")
     return answer(told, status=status, headers=error.headers)
+
+
+async def _left(_request: Request, _error: Exception) -> Response:
+    """The client has gone in the middle of its body: nobody reads this."""
+    return Response(status_code=499)
 
 
 async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:

@@ -38,6 +38,7 @@ from keyside.web.http.json_body import JsonRoute
 from keyside.web.http.parameters import After, BranchOf, ChatId, Cursor, LastEventId, Limit, PathId
 
 _CHAT = documented("unauthorized", "forbidden", "not_found", "bad_request")
+_EVENTS = {**_CHAT, 200: {"content": {"text/event-stream": {}}}}
 _CHANGE = documented("unauthorized", "forbidden", "not_found", "bad_request", "conflict", "message_running")
 
 
@@ -151,7 +152,7 @@ def _add_runs(router: APIRouter, reader, spender, requests: RunRequests, followe
         """Ends a run with what is there; its executor stops the upstream request."""
         return await requests.stop(who.user_id, run_id)
 
-    @router.get("/runs/{run_id}/events", tags=["runs"], responses=_CHAT)
+    @router.get("/runs/{run_id}/events", tags=["runs"], responses=_EVENTS)
     async def events(
         run_id: PathId, who: Reader, after: After = 0, last_event_id: LastEventId = None
     ) -> StreamingResponse:

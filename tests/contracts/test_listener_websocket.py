@@ -14,7 +14,7 @@ from keyside.adapters.socketio.connection import DIRECT, Connection
 from keyside.services.ports import SIGNED_IN, SIGNED_OUT
 from tests.contracts.listening import CONNECT, UNFINISHED, listening, until
 from tests.edge.live import SECONDS
-from tests.edge.test_websocket_frames import CONTINUED, PING, frame
+from tests.edge.test_websocket_frames import CLOSE, CONTINUED, PING, frame
 
 pytestmark = pytest.mark.rule("C9")
 KINDS = pytest.mark.parametrize("kind", [GuardedWebSocket, Connection])
@@ -37,6 +37,8 @@ class App:
                 scope["extensions"][SIGNED_IN](said)
             if said == b"sign out":
                 scope["extensions"][SIGNED_OUT]()
+            if said == b"close":
+                await send({"type": "websocket.close"})
             if said:
                 self.said.put_nowait(said)
         self.gone.set()
@@ -140,6 +142,27 @@ async def test_a_message_may_come_in_so_many_frames(
         assert await app.hears() == b"x" * 20
         await wire.send(frame(b"x", last=False) + frame(b"x", CONTINUED, last=False) * 20)
         await app.is_left()
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "sent", [frame(b"\xff"), frame(b"\xff") * 2, frame(b"x", last=False) + frame(b"\xff", CONTINUED)]
+)
+@pytest.mark.parametrize("is_closed", [False, True])
+async def test_text_that_is_none_ends_the_connection_and_is_no_error(
+    kind: type[GuardedWebSocket], sent: bytes, is_closed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App()
+    async with listening(app, websocket=kind) as listener:
+        wire = await listener.upgraded()
+        if is_closed:
+            await wire.send(frame(b"close"))
+            await app.hears()
+            await wire.read(2)  # its close frame
+        await wire.send(sent + frame(b"\x03\xe8", CLOSE))
+        await wire.end()
+        await app.is_left()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @KINDS

@@ -20,11 +20,15 @@ MOST_TOLD = 40
 
 @dataclass(frozen=True)
 class Size:
-    """How much one round sends: requests of each kind to each route, events of each caller, and connections."""
+    """How much one round sends: requests of each kind to each route, events of each caller, and connections.
+
+    `growth` is how far the server's memory may rise above what it has when idle, in bytes.
+    """
 
     requests: int = 2
     events: int = 50
     connections: int = 100
+    growth: int = 60 * 1024 * 1024
 
 
 @dataclass
@@ -54,7 +58,7 @@ async def attack(folder: Path, transport: str, seed: int, size: Size, seconds: f
     """Attacks one server: one round, and more of them until the time is over. Each round's seed follows the last's."""
     result = Result(transport, seed, wrong=[])
     end = time.monotonic() + seconds
-    async with besieged(folder, transport) as (target, bystander):
+    async with besieged(folder, transport, size.growth) as (target, bystander):
         async with target.server.http() as http:
             document = (await http.get("/openapi.json")).json()
         while not result.rounds or (time.monotonic() < end and len(target.wrong) < MOST_TOLD):

@@ -21,8 +21,6 @@ from tests.edge.live import SECONDS, Client, Executor, LiveServer, ask, connecte
 
 ARRIVAL_SECONDS = 2
 """How long heads, pauses in bodies and sign-ins may take at this server."""
-MOST_GROWTH = 60 * 1024 * 1024
-"""How far the server's memory may rise above what it has when idle, in bytes."""
 TOKENS = {"api": ["api"], "chats": ["chats"], "executor": ["executor"], "shared": ["executor:shared"]}
 """The attacker's tokens, by what they are called here, with their scopes."""
 CALLERS = ("nobody", "cookie", *TOKENS)
@@ -34,7 +32,8 @@ _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNIN
 class Target:
     """The server under attack. `known` has the ids that marks stand for (`values.Ids`)."""
 
-    def __init__(self, folder: Path, transport: str) -> None:
+    def __init__(self, folder: Path, transport: str, most_growth: int) -> None:
+        self._most_growth = most_growth
         self.server = LiveServer(
             folder,
             "local",
@@ -130,7 +129,7 @@ class Target:
 
     def check(self) -> None:
         """What can be seen from outside of the server."""
-        if self.growth > MOST_GROWTH:
+        if self.growth > self._most_growth:
             self.blame(f"memory rose by {self.growth / 2**20:.0f} MiB")
         log, self._checked = self.server.log[self._checked :], len(self.server.log)
         for is_ours, lines in groupby(log.splitlines(), lambda line: _LOG_LINE.match(line) is not None):
@@ -197,10 +196,10 @@ class Bystander:
 
 
 @asynccontextmanager
-async def besieged(folder: Path, transport: str) -> AsyncIterator[tuple[Target, Bystander]]:
-    """A server with both accounts, from its start to its end."""
+async def besieged(folder: Path, transport: str, most_growth: int) -> AsyncIterator[tuple[Target, Bystander]]:
+    """A server with both accounts, from its start to its end. `most_growth` is in bytes."""
     async with AsyncExitStack() as stack:
-        target = Target(folder, transport)
+        target = Target(folder, transport, most_growth)
         stack.callback(target.server.end)
         await asyncio.to_thread(target.server.start)
         browser = await target.sign_in(OWNER)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 from keyside.adapters.listener.strangers import Stranger
 from keyside.adapters.listener.unfinished import Unfinished
@@ -104,8 +105,9 @@ class GuardedWebSocket(Watched, WebSocketsSansIOProtocol):
         self._is_whole()
         if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):
             self.frames = []
-            self.conn.send_close(_INVALID_TEXT)
-            self.handle_parser_exception()
+            if self.conn.state is State.OPEN:
+                self.conn.send_close(_INVALID_TEXT)
+                self.handle_parser_exception()
             return
         super().send_receive_event_to_app()
 

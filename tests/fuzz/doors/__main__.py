@@ -9,7 +9,6 @@ from pathlib import Path
 
 from tests.fuzz.doors.campaign import Size, attack
 
-
 SIZE = Size(growth=100 * 1024 * 1024)
 """Many rounds reach a higher peak than one, since more of what is large comes together in one of them."""
 

@@ -312,6 +312,16 @@ async def test_a_session_by_polling_that_does_not_sign_in_is_ended_though_it_nev
         assert (await http.post(path, content="40")).status_code == 400
 
 
+@BOTH
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_what_comes_by_polling_after_the_end_of_its_session_is_refused(here: SocketWorld, method: str) -> None:
+    async with polling(here) as (http, path):
+        (session,) = here.sio.eio.sockets.values()
+        await session.close(wait=False)  # as when it has not answered a ping
+        for _ in range(2):
+            assert (await http.request(method, path, content="2")).status_code == 400
+
+
 async def no_session_is_left(here: SocketWorld) -> None:
     """Returns when nothing is kept of any session."""
     await until(lambda: not (here.sio.eio.sockets or here.sio.environ or here.sio._ending))

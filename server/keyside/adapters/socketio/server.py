@@ -106,6 +106,7 @@ class Endpoint:
             await self._other(scope, receive, send)
             return
         incoming = _Incoming(self._sio, scope, receive)
+        self._sio.forget_if_closed(_transport_id(scope))
         try:
             await self._sio.handle_request(scope, incoming.receive, send)
         except ValueError as error:

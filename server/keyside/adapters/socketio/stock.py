@@ -107,6 +107,12 @@ class StockServer(socketio.AsyncServer):  # type: ignore[misc]
             if signed_out is not None:
                 signed_out()
 
+    def forget_if_closed(self, transport_id: str) -> None:
+        """Forgets a session that has ended. The library does so later, and until then it fails at what is posted."""
+        socket = self.eio.sockets.get(transport_id)
+        if socket is not None and socket.closed:
+            del self.eio.sockets[transport_id]
+
     def moves_to(self, transport_id: str, scope: Any) -> None:
         """A session that began by polling goes on over a WebSocket, which is a stranger's until it has signed in."""
         socket = self.eio.sockets.get(transport_id)

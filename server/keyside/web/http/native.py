@@ -1,13 +1,11 @@
 """The native face: chats, messages, runs, executors and models under `/api`."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
-from keyside.core.changes import Entry, view
+from keyside.core.changes import view
 from keyside.protocol.commands import (
     ChatPage,
     ChatPatch,
@@ -34,6 +32,7 @@ from keyside.services.runs import Runs
 from keyside.services.viewers import Viewers
 from keyside.web.auth import Authenticator
 from keyside.web.http.errors import documented
+from keyside.web.http.event_stream import EventStreams
 from keyside.web.http.json_body import JsonRoute
 from keyside.web.http.parameters import After, BranchOf, ChatId, Cursor, LastEventId, Limit, PathId
 
@@ -131,6 +130,7 @@ def _add_messages(router: APIRouter, reader, messages: Messages, viewers: Viewer
 def _add_runs(router: APIRouter, reader, spender, requests: RunRequests, followers: Followers) -> None:  # type: ignore[no-untyped-def]
     Reader = Annotated[Identity, Depends(reader)]  # noqa: N806
     Spender = Annotated[Identity, Depends(spender)]  # noqa: N806
+    streams = EventStreams()
 
     @router.post(
         "/chats/{chat_id}/runs",
@@ -159,12 +159,7 @@ def _add_runs(router: APIRouter, reader, spender, requests: RunRequests, followe
         """The run's events as server-sent events, until it has ended; `id:` is the seq, to resume after."""
         run = await requests.get(who.user_id, run_id)
         entries = followers.follow_run(run, after if last_event_id is None else last_event_id)
-        return StreamingResponse(_sse(entries), media_type="text/event-stream")
-
-
-async def _sse(entries: AsyncIterator[Entry]) -> AsyncIterator[bytes]:
-    async for entry in entries:
-        yield b"id: %d\ndata: %s\n\n" % (entry.seq, orjson.dumps(entry.payload))
+        return StreamingResponse(streams.of(entries), media_type="text/event-stream")
 
 
 def _add_executors(

@@ -15,7 +15,7 @@ from tests.chaos.kit import disk
 from tests.chaos.schedule import Result
 from tests.chaos.seeds import KEPT
 
-SCHEDULES = 40
+SCHEDULES = 60
 JOBS = 4
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("default::UserWarning")]

@@ -1,11 +1,13 @@
 """A hub and calls with sessions to reach: in memory, and over a real server on loopback with real clients."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal, Protocol
 
+import httpx
 import uvicorn
 from starlette.applications import Starlette
 
@@ -18,7 +20,7 @@ from keyside.adapters.socketio.hub import SocketHub, StockHub
 from keyside.adapters.socketio.server import Endpoint, make_server
 from keyside.protocol.wire import MAX_PACKET
 from keyside.services.ports import Calls, Hub
-from tests.edge.live import SECONDS, Client
+from tests.edge.live import SECONDS, SHORT_PATH, Client
 
 Kind = Literal["memory", "lean", "stock", "stock with callbacks"]
 CALL = "request:chat:completion"
@@ -184,3 +186,12 @@ async def world(kind: Kind) -> AsyncIterator[World]:
     else:
         async with SocketWorld(kind).served() as served:
             yield served
+
+
+@asynccontextmanager
+async def polling(here: SocketWorld) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
+    """A session by polling without a CONNECT, and where it goes on."""
+    async with httpx.AsyncClient(base_url=here.url, timeout=SECONDS) as http:
+        begin = f"{SHORT_PATH}/?EIO=4&transport=polling"
+        opened = await http.get(begin)
+        yield http, f"{begin}&sid={json.loads(opened.text[1:])['sid']}"

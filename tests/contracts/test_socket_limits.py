@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import pytest
 from websockets.asyncio.client import connect as websocket
 from websockets.exceptions import ConnectionClosed
@@ -19,7 +18,7 @@ from keyside.adapters.socketio.in_hand import MOST_EVENTS, MOST_FRAME_BYTES
 from keyside.adapters.socketio.unconnected import Unconnected
 from keyside.services.later import Later
 from tests.contracts.listening import until
-from tests.contracts.sockets import CALL, SocketWorld
+from tests.contracts.sockets import CALL, SocketWorld, polling
 from tests.edge.live import SECONDS, SHORT_PATH, RawSocket, raw_socket
 
 pytestmark = pytest.mark.rule("C10")
@@ -259,15 +258,6 @@ def in_a_moment(here: SocketWorld, **limits: Any) -> None:
     sio = here.sio
     sio.connect_limits = replace(sio.connect_limits, **{"seconds": 0.3, **limits})
     sio.unconnected = Unconnected(sio.connect_limits, sio._end_session)
-
-
-@asynccontextmanager
-async def polling(here: SocketWorld) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
-    """A session by polling without a CONNECT, and where it goes on."""
-    async with httpx.AsyncClient(base_url=here.url, timeout=SECONDS) as http:
-        begin = f"{SHORT_PATH}/?EIO=4&transport=polling"
-        opened = await http.get(begin)
-        yield http, f"{begin}&sid={json.loads(opened.text[1:])['sid']}"
 
 
 @asynccontextmanager

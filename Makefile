@@ -43,7 +43,7 @@ dev: setup ## the server, and the page from its sources, reloaded as they change
 	wait -n
 
 test: setup browser ## every test: pytest, then vitest
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=10 $(TESTFLAGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(TESTFLAGS)
 	cd $(JS) && npm test -- $(VITESTFLAGS)
 
 browser: $(VENV)/.keyside
